@@ -1,0 +1,41 @@
+# Two commands: `make demo` runs the main job, `make test` sets up and passes every test.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check soak scale clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+# The stamp is newer than what it was made from, or it is made again.
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fleet-sim needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.stamp  ## create .venv with everything that is pinned
+
+demo: setup  ## 500 vehicles through the whole pipeline on the embedded local AWS, and a report
+	$(BIN)/fleet-sim run scenarios/parking_surge.yaml
+
+test: check  ## lint, types, import walls, then every test
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, types, import walls, templates
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint infra/*.yaml
+
+soak: setup  ## the long tests
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+scale: setup  ## the large tests
+	$(BIN)/python -m pytest -m scale --timeout 7200
+
+clean:  ## remove what was built; reports stay
+	rm -rf $(VENV) .cache .fleet-sim dist build *.egg-info

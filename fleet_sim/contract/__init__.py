@@ -1,0 +1,52 @@
+"""What crosses a wire: structs and topics shared by vehicles, Lambdas, the API and the audit.
+
+This room depends on msgspec alone and travels inside every Lambda package. Unknown fields are
+refused on both sides, so that a producer and a consumer cannot drift apart in silence.
+"""
+
+from fleet_sim.contract.api import (
+    BBox,
+    FleetSummary,
+    Problem,
+    Spot,
+    SpotPage,
+    SpotState,
+    VehicleView,
+)
+from fleet_sim.contract.archive import ArchivedRecord
+from fleet_sim.contract.registry import RegistrySpot, SpotRegistry
+from fleet_sim.contract.telemetry import (
+    MAX_TELEMETRY_BYTES,
+    RuleRecord,
+    SonarBurst,
+    Telemetry,
+    VehicleMode,
+)
+from fleet_sim.contract.topics import (
+    TELEMETRY_FILTER,
+    TELEMETRY_RULE_SQL,
+    telemetry_topic,
+    thing_of_topic,
+)
+
+__all__ = [
+    "MAX_TELEMETRY_BYTES",
+    "TELEMETRY_FILTER",
+    "TELEMETRY_RULE_SQL",
+    "ArchivedRecord",
+    "BBox",
+    "FleetSummary",
+    "Problem",
+    "RegistrySpot",
+    "RuleRecord",
+    "SonarBurst",
+    "Spot",
+    "SpotPage",
+    "SpotRegistry",
+    "SpotState",
+    "Telemetry",
+    "VehicleMode",
+    "VehicleView",
+    "telemetry_topic",
+    "thing_of_topic",
+]

@@ -1,0 +1,111 @@
+"""What the HTTP API answers. Times are ms since the epoch; angles are degrees."""
+
+from typing import Literal
+
+import msgspec
+
+SpotState = Literal["free", "occupied", "unknown"]
+
+
+class BBox(msgspec.Struct, frozen=True):
+    """West, south, east, north in degrees, as GeoJSON orders them (RFC 7946, section 5)."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @classmethod
+    def parse(cls, text: str) -> "BBox":
+        """Parse `west,south,east,north`; `ValueError` says which rule was broken."""
+        parts = text.split(",")
+        if len(parts) != 4:
+            raise ValueError(
+                f"bbox: {text!r} has {len(parts)} values (allowed: west,south,east,north)"
+            )
+        try:
+            west, south, east, north = (float(p) for p in parts)
+        except ValueError:
+            raise ValueError(f"bbox: {text!r} is not four numbers") from None
+        if not (-180 <= west <= 180 and -180 <= east <= 180):
+            raise ValueError(f"bbox: longitudes of {text!r} are outside -180..180")
+        if not (-90 <= south <= 90 and -90 <= north <= 90):
+            raise ValueError(f"bbox: latitudes of {text!r} are outside -90..90")
+        if west > east or south > north:
+            raise ValueError(f"bbox: {text!r} is empty (allowed: west <= east, south <= north)")
+        return cls(west, south, east, north)
+
+
+class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the cloud believes of one stall."""
+
+    id: str
+    lat: float
+    lon: float
+    street: str
+    state: SpotState
+    p_occupied: float
+    """Belief that it is occupied, 0-1; 0.5 when nothing is known."""
+    confidence: float
+    """`|2 p - 1|`: 0 knows nothing, 1 is certain."""
+    observations: int
+    last_seen_ms: int | None
+    """Event time of the newest observation; null when never seen."""
+
+
+class SpotPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Spots in a box; `next` fetches the rest, null at the end."""
+
+    spots: list[Spot]
+    next: str | None = None
+
+
+class VehicleView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The newest state of one vehicle."""
+
+    vin: str
+    run: str
+    seq: int
+    """Highest sequence number applied."""
+    applied: str
+    """All sequence numbers applied, as ranges: `1-118,120-121`."""
+    ts: int
+    """Event time of the newest message."""
+    lat: float
+    lon: float
+    speed_mps: float
+    heading_deg: float
+    soc: float
+    mode: str
+    fw: str
+    arrival_ms: float
+    """When the newest message reached the stream."""
+    processed_ms: float
+    """When the processor took up its batch."""
+    stored_ms: float
+    """When the processor wrote this state."""
+
+
+class FleetSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    vehicles: int
+    online: int
+    """Heard of in the last minute of processing time."""
+    driving: int
+    parked: int
+    charging: int
+    mean_soc: float | None
+    """0-1; null without vehicles."""
+    spots: int
+    occupied: int
+    free: int
+    unknown: int
+    as_of_ms: int
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457 problem document (`application/problem+json`)."""
+
+    title: str
+    status: int
+    detail: str = ""
+    type: str = "about:blank"

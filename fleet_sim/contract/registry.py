@@ -1,0 +1,36 @@
+"""The spot registry: which stalls exist, deployed as data beside the code.
+
+It is one gzip JSON object in the data bucket under `registry/spots.json.gz`, read by the telemetry
+processor and by the upload that seeds the spots table.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+REGISTRY_KEY = "registry/spots.json.gz"
+SPOT_CELL_RESOLUTION = 9
+"""H3 resolution of a spot's `cell` (mean edge 201 m): a screenful of map is some ten cells."""
+
+
+class RegistrySpot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A stall as a map knows it. `lat`, `lon`: the stall's centre."""
+
+    id: str
+    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    bearing_deg: Annotated[float, msgspec.Meta(ge=0, lt=360)]
+    """Direction of travel on the lane beside it, clockwise from true north: the stall is on the
+    right-hand side of a vehicle with this heading."""
+    length_m: Annotated[float, msgspec.Meta(gt=0)]
+    lane_offset_m: Annotated[float, msgspec.Meta(gt=0)]
+    """From the centre of that lane to the stall's centre line, across."""
+    street: str
+    """Name of the street the stall is on."""
+
+
+class SpotRegistry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All stalls of one city. `city` changes when any stall does."""
+
+    city: str
+    spots: list[RegistrySpot]
