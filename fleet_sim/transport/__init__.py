@@ -1,0 +1,6 @@
+"""MQTT connections of a shard's vehicles, swappable behind one Protocol."""
+
+from fleet_sim.transport.base import ConnectError, LinkSettings, Listener, Transport
+from fleet_sim.transport.native import NativeTransport
+
+__all__ = ["ConnectError", "LinkSettings", "Listener", "NativeTransport", "Transport"]

@@ -1,0 +1,77 @@
+"""What a transport is to the engine, and the engine to a transport."""
+
+import ssl
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import mqtt5
+
+from fleet_sim.vehicle import Backoff, Message
+
+
+class ConnectError(RuntimeError):
+    """Not all vehicles could be connected; the message counts the reasons."""
+
+
+class LinkSettings(NamedTuple):
+    """How every vehicle of a shard connects."""
+
+    host: str
+    port: int
+    tls: Callable[[int], ssl.SSLContext] | None = None
+    """Context of vehicle i (its certificate); None connects in the clear."""
+    server_name: str | None = None
+    """Name that the broker's certificate must carry; default: `host`."""
+    keepalive_s: int = 60
+    session_expiry_s: int = 3_600
+    """Longer than any outage here, so that QoS 1 messages outlive a reconnect at the broker."""
+    connect_timeout_s: float = 15.0
+    connect_rate: float = 200.0
+    """Attempts a second over the shard."""
+    connect_concurrency: int = 32
+    """Handshakes under way at once; more only queue in the broker's accept backlog."""
+    window: int = 64
+    store_limit: int = 1_000
+    backoff: Backoff = Backoff()
+
+
+class Listener(Protocol):
+    """What a transport tells. Calls come on the event loop's thread and must return quickly.
+
+    `i` is the vehicle's index in the shard, `token` the caller's name for a message, `t_ns` ns
+    since the epoch.
+    """
+
+    def on_online(self, i: int) -> None: ...
+
+    def on_offline(self, i: int, reason: str) -> None: ...
+
+    def on_sent(self, token: int, t_ns: int, duplicate: bool) -> None: ...
+
+    def on_acknowledged(self, token: int, t_ns: int, reason_code: int) -> None: ...
+
+    def on_evicted(self, token: int) -> None: ...
+
+    def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None: ...
+
+
+class Transport(Protocol):
+    """Connections of a shard's vehicles, by index."""
+
+    def open(self, i: int) -> None:
+        """Start connecting vehicle i, and keep it connected from now on."""
+
+    def publish(self, i: int, message: Message) -> None:
+        """Send, or store and forward; every message ends in one `Listener` call or in `close`."""
+
+    def sever(self, i: int, reason: str) -> None:
+        """The radio is gone: cut the connection and do not try again until `restore`."""
+
+    def restore(self, i: int) -> None:
+        """The radio is back: reconnect as the backoff says."""
+
+    def backlog(self) -> tuple[int, int]:
+        """Messages in flight and stored, over all vehicles."""
+
+    async def close(self, timeout_s: float) -> list[Message]:
+        """Disconnect all. Returns the messages that were never acknowledged."""

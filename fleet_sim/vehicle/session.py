@@ -1,0 +1,255 @@
+"""One vehicle's MQTT session: connection states, in-flight window, store and forward, reconnects.
+
+The transport reports what happened to the socket and does what the returned commands say. Times are
+seconds on the caller's monotonic clock, so a test can jump it.
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+MAX_PACKET_ID = 65_535
+
+
+class State(enum.Enum):
+    IDLE = "idle"  # never connected
+    CONNECTING = "connecting"  # TCP and TLS
+    HANDSHAKE = "handshake"  # CONNECT is out, CONNACK is not in
+    ONLINE = "online"
+    WAITING = "waiting"  # until the next attempt
+    CLOSED = "closed"  # for good
+
+
+class Event(enum.Enum):
+    BEGIN = "begin"
+    OPENED = "opened"
+    ACCEPTED = "accepted"
+    LOST = "lost"
+    CLOSE = "close"
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.IDLE, Event.BEGIN): State.CONNECTING,
+    (State.WAITING, Event.BEGIN): State.CONNECTING,
+    (State.CONNECTING, Event.OPENED): State.HANDSHAKE,
+    (State.HANDSHAKE, Event.ACCEPTED): State.ONLINE,
+    (State.CONNECTING, Event.LOST): State.WAITING,
+    (State.HANDSHAKE, Event.LOST): State.WAITING,
+    (State.ONLINE, Event.LOST): State.WAITING,
+    (State.IDLE, Event.CLOSE): State.CLOSED,
+    (State.CONNECTING, Event.CLOSE): State.CLOSED,
+    (State.HANDSHAKE, Event.CLOSE): State.CLOSED,
+    (State.ONLINE, Event.CLOSE): State.CLOSED,
+    (State.WAITING, Event.CLOSE): State.CLOSED,
+    # The socket's end is reported after we closed it ourselves.
+    (State.CLOSED, Event.LOST): State.CLOSED,
+    (State.CLOSED, Event.CLOSE): State.CLOSED,
+}
+"""Every transition there is. The diagram in docs/session.md is drawn from this table."""
+
+
+class InvalidTransitionError(RuntimeError):
+    """An event that the state does not take; `story` holds the transitions that led here."""
+
+    def __init__(self, state: State, event: Event, story: list[str]) -> None:
+        self.story = story
+        super().__init__(
+            f"a session that is {state.value} cannot take {event.value!r}; before: "
+            + (", ".join(story) or "nothing")
+        )
+
+
+class Backoff(NamedTuple):
+    """Reconnect delays: full jitter, `U(0, min(cap, base * 2**n))` for the n-th failure in a row.
+
+    Defaults are those of the AWS IoT device SDKs' documentation: base 1 s, cap 128 s, and the count
+    starts again after 20 s connected. `jitter=False` takes the whole window (to show the storm).
+    """
+
+    base_s: float = 1.0
+    cap_s: float = 128.0
+    reset_after_s: float = 20.0
+    jitter: bool = True
+
+    def delay_s(self, failures: int, uniform: Callable[[], float]) -> float:
+        """Delay before the attempt that follows `failures` earlier ones in a row (0, 1, ...)."""
+        window = min(self.cap_s, self.base_s * 2.0 ** min(failures, 64))
+        return window * uniform() if self.jitter else window
+
+
+class Message(NamedTuple):
+    """An application message; `token` is the caller's name for it (a ledger row)."""
+
+    token: int
+    topic: str
+    payload: bytes
+    qos: int
+
+
+class Send(NamedTuple):
+    """Command: write this PUBLISH now. `packet_id` is 0 for QoS 0."""
+
+    packet_id: int
+    message: Message
+    duplicate: bool
+
+
+class Session:
+    """State of one vehicle's session.
+
+    `uniform` draws from [0, 1) for the jitter. `window` bounds unacknowledged QoS 1 messages (the
+    broker's receive maximum may lower it); `store_limit` bounds messages kept while they cannot be
+    sent, beyond which the oldest is dropped.
+    """
+
+    __slots__ = (
+        "_backoff",
+        "_failures",
+        "_inflight",
+        "_next_id",
+        "_online_since",
+        "_store",
+        "_store_limit",
+        "_story",
+        "_uniform",
+        "_window",
+        "_window_limit",
+        "state",
+        "stray_acks",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        uniform: Callable[[], float],
+        *,
+        backoff: Backoff = Backoff(),  # noqa: B008 - immutable
+        window: int = 64,
+        store_limit: int = 1_000,
+    ) -> None:
+        self.state = State.IDLE
+        self.writable = True  # the socket takes bytes
+        self.stray_acks = 0  # acknowledgements of nothing that is in flight
+        self._uniform = uniform
+        self._backoff = backoff
+        self._window_limit = window
+        self._window = window
+        self._store_limit = store_limit
+        self._inflight: dict[int, Message] = {}  # insertion order is sending order
+        self._store: deque[Message] = deque()
+        self._next_id = 1
+        self._failures = 0
+        self._online_since = 0.0
+        self._story: deque[str] = deque(maxlen=8)
+
+    # -- connection -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """An attempt to connect starts."""
+        self._move(Event.BEGIN)
+
+    def opened(self) -> None:
+        """The transport is open: CONNECT goes out now."""
+        self._move(Event.OPENED)
+
+    def accepted(
+        self, now_s: float, *, session_present: bool, receive_maximum: int = MAX_PACKET_ID
+    ) -> list[Send]:
+        """CONNACK came. Returns what goes out first: everything unacknowledged, in its old order.
+
+        With the session kept by the broker, packet ids stay and DUP is set (MQTT 5, 4.4); without,
+        the broker knows none of them and they are new messages to it.
+        """
+        self._move(Event.ACCEPTED)
+        self._online_since = now_s
+        self.writable = True
+        self._window = min(self._window_limit, receive_maximum)
+        unacknowledged = list(self._inflight.items())
+        if not session_present:
+            self._inflight.clear()
+            self._store.extendleft(message for _, message in reversed(unacknowledged))
+            return []
+        return [Send(packet_id, message, True) for packet_id, message in unacknowledged]
+
+    def lost(self, now_s: float) -> float | None:
+        """The connection ended or the attempt failed. Returns the delay before the next attempt in
+        s, or None when the session was closed and none follows."""
+        was_online = self.state is State.ONLINE
+        self._move(Event.LOST)
+        if self.state is State.CLOSED:
+            return None
+        if was_online and now_s - self._online_since >= self._backoff.reset_after_s:
+            self._failures = 0
+        delay = self._backoff.delay_s(self._failures, self._uniform)
+        self._failures += 1
+        return delay
+
+    def close(self) -> list[Message]:
+        """End for good. Returns what was never acknowledged: in flight first, then stored."""
+        self._move(Event.CLOSE)
+        left = [*self._inflight.values(), *self._store]
+        self._inflight.clear()
+        self._store.clear()
+        return left
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def offer(self, message: Message) -> Send | Message | None:
+        """A new message. Returns `Send` to write it now; None when it is stored for later; or the
+        oldest stored `Message` that had to give way to it."""
+        if (
+            self.state is State.ONLINE
+            and not self._store
+            and self.writable
+            and (message.qos == 0 or len(self._inflight) < self._window)
+        ):
+            return self._send(message)
+        self._store.append(message)
+        if len(self._store) > self._store_limit:
+            return self._store.popleft()
+        return None
+
+    def acknowledged(self, packet_id: int) -> Message | None:
+        """PUBACK came. Returns the message it ends, or None for an unknown id (counted)."""
+        message = self._inflight.pop(packet_id, None)
+        if message is None:
+            self.stray_acks += 1
+        return message
+
+    def next_send(self) -> Send | None:
+        """The next stored message that may go out now, or None."""
+        if not self._store or self.state is not State.ONLINE or not self.writable:
+            return None
+        if self._store[0].qos and len(self._inflight) >= self._window:
+            return None
+        return self._send(self._store.popleft())
+
+    @property
+    def in_flight(self) -> int:
+        """QoS 1 messages without acknowledgement."""
+        return len(self._inflight)
+
+    @property
+    def stored(self) -> int:
+        """Messages waiting to be sent."""
+        return len(self._store)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _send(self, message: Message) -> Send:
+        if message.qos == 0:
+            return Send(0, message, False)
+        packet_id = self._next_id
+        while packet_id in self._inflight:
+            packet_id = packet_id % MAX_PACKET_ID + 1
+        self._next_id = packet_id % MAX_PACKET_ID + 1
+        self._inflight[packet_id] = message
+        return Send(packet_id, message, False)
+
+    def _move(self, event: Event) -> None:
+        target = TRANSITIONS.get((self.state, event))
+        if target is None:
+            raise InvalidTransitionError(self.state, event, list(self._story))
+        self._story.append(f"{self.state.value} --{event.value}--> {target.value}")
+        self.state = target
