@@ -1,6 +1,8 @@
 """The scenario as frozen structs. Every field a user may write is here, and no other is taken.
 
-Quantities carry their unit in the YAML (`30s`, `5%`, `35km/h`) and in the attribute's name.
+Quantities carry their unit in the YAML (`30s`, `5%`, `35km/h`) and in the attribute's name. The
+text below a field is its description in the JSON Schema. What a type alone cannot say stands in
+`Meta.extra`: `min` and `max` bound a quantity, `catalog` names the list of presets that are known.
 """
 
 import datetime as dt
@@ -11,111 +13,175 @@ from msgspec import Meta, field
 
 from fleet_sim.scenario.units import Duration, Fraction, Length, Speed
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+DEFAULT_OCCUPANCY = Fraction(0.6)
+"""Of the first phase when it names none: the lower end of SFpark's target of 60-80 %."""
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Name = Annotated[str, Meta(pattern=_NAME)]
+VehiclePreset = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "vehicles"})]
+RadioPreset = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "radios"})]
+Venue = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "venues"})]
+
+Period = Annotated[Duration, Meta(extra={"min": Duration.parse("50ms"), "max": Duration(3600)})]
+PhaseDuration = Annotated[Duration, Meta(extra={"min": Duration.parse("100ms")})]
+FaultDuration = Annotated[Duration, Meta(extra={"min": Duration.parse("1ms")})]
+BlockLength = Annotated[Length, Meta(extra={"min": Length(30), "max": Length(1000)})]
+DrivingSpeed = Annotated[
+    Speed, Meta(extra={"min": Speed.parse("5km/h"), "max": Speed.parse("250km/h")})
+]
+Blocks = Annotated[int, Meta(ge=1, le=200)]
 
 
-class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all scenario structs."""
 
 
-class Clock(_Frozen):
+class Clock(_Strict, frozen=True, kw_only=True):
     """Simulated time: where it starts and how fast it runs against the wall clock."""
 
     speed: Annotated[float, Meta(gt=0, le=3600)] = 1.0
     """Simulated seconds a second of wall time."""
-    start: dt.datetime = dt.datetime(2026, 6, 5, 17, 0, tzinfo=dt.UTC)
-    """Simulated date and time of the first phase's beginning."""
+    start: Annotated[dt.datetime, Meta(tz=True)] = dt.datetime(2026, 6, 5, 17, 0, tzinfo=dt.UTC)
+    """Simulated date and time of the first phase's beginning, with its offset from UTC."""
 
 
-class GeneratedCity(_Frozen):
+class GeneratedCity(_Strict, frozen=True, kw_only=True):
     """A city drawn from the seed: a grid of blocks with streets, stalls and driveways."""
 
-    blocks: tuple[Annotated[int, Meta(ge=1, le=200)], Annotated[int, Meta(ge=1, le=200)]] = (14, 10)
+    blocks: tuple[Blocks, Blocks] = (14, 10)
     """Columns (west to east) and rows (south to north)."""
-    block_length_m: Length = field(name="block_length", default=Length(100.0))
+    block_length_m: BlockLength = field(name="block_length", default=Length(100))
+    """From the middle of one crossing to the middle of the next."""
     legal_kerb: Fraction = Fraction(0.6)
     """Share of street sides on which parking is legal."""
     lat: Annotated[float, Meta(ge=-80, le=80)] = 37.8044
-    """Of the city's centre, degrees."""
+    """Latitude of the city's centre, degrees."""
     lon: Annotated[float, Meta(ge=-180, le=180)] = -122.2712
+    """Longitude of the city's centre, degrees."""
 
 
-class City(_Frozen):
+class City(_Strict, frozen=True, kw_only=True):
+    """Where the streets come from."""
+
     generate: GeneratedCity = field(default_factory=GeneratedCity)
+    """Draw a city from the seed."""
 
 
-class TelemetrySettings(_Frozen):
-    period_s: Duration = field(name="period", default=Duration(1.0))
+class TelemetrySettings(_Strict, frozen=True, kw_only=True):
+    """What a vehicle publishes, and how often."""
+
+    period_s: Period = field(name="period", default=Duration(1))
     """Simulated time between a vehicle's messages."""
     qos: Literal[0, 1] = 1
+    """MQTT quality of service: 1 is acknowledged and sent again, 0 is sent once."""
 
 
-class VehicleGroup(_Frozen):
+class VehicleGroup(_Strict, frozen=True, kw_only=True):
     """Vehicles that are alike."""
 
     group: Name
+    """Name of the group, unique in the scenario."""
     count: Annotated[int, Meta(ge=1, le=1_000_000)]
-    vehicle: Name = "model3_rwd"
-    """A vehicle preset."""
+    """How many vehicles."""
+    vehicle: VehiclePreset = "model3_rwd"
+    """A vehicle preset: road load, pack, sensors."""
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
-    radio: Name = "lte_urban"
-    """A radio preset."""
+    """What they publish, and how often."""
+    radio: RadioPreset = "lte_urban"
+    """A radio preset: round-trip time and outages."""
     parked: Fraction = Fraction(0.1)
     """Share that stands in a stall when the run begins."""
-    max_speed_mps: Speed = field(name="max_speed", default=Speed(50 / 3.6))
+    max_speed_mps: DrivingSpeed = field(name="max_speed", default=Speed.parse("50km/h"))
+    """They never drive faster, whatever the street allows."""
     soc: tuple[Fraction, Fraction] = (Fraction(0.4), Fraction(0.95))
-    """State of charge at the beginning, uniform between the two."""
+    """State of charge when the run begins, uniform between the two."""
 
 
-class ParkingEvent(_Frozen):
+class ParkingEvent(_Strict, frozen=True, kw_only=True):
     """A crowd of non-fleet cars that wants stalls near one place, or leaves it."""
 
-    at: Name
+    at: Venue
     """A venue of the city: `arena` or `market`."""
     attendance: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     """Cars that arrive during this phase."""
     peak_before_s: Duration | None = field(name="peak_before", default=None)
-    """Time before the phase's end at which most arrive; default: a third of the phase."""
+    """Time before the phase's end at which most arrive; unset: a third of the phase."""
     leaves: Fraction | None = None
     """Share of the event's cars that leave during this phase."""
 
 
-class Parking(_Frozen):
+class Parking(_Strict, frozen=True, kw_only=True):
+    """What the cars do that are not of the fleet."""
+
     occupancy: Fraction | None = None
-    """Share of stalls that non-fleet cars hold on average; unset keeps the phase before."""
+    """Share of stalls that non-fleet cars hold on average; unset keeps the phase before (the first
+    phase: 60%)."""
     event: ParkingEvent | None = None
+    """A crowd that comes or goes."""
 
 
-class Phase(_Frozen):
+class Phase(_Strict, frozen=True, kw_only=True):
+    """A stretch of simulated time; phases follow one another."""
+
     name: Name
-    duration_s: Duration = field(name="duration")
+    """Name of the phase, unique in the scenario."""
+    duration_s: PhaseDuration = field(name="duration")
+    """Simulated time it lasts."""
     parking: Parking = field(default_factory=Parking)
+    """Demand for stalls."""
 
 
-class RadioFault(_Frozen):
+class RadioFault(_Strict, frozen=True, kw_only=True):
+    """The radio link of some vehicles fails."""
+
     state: Literal["down"] = "down"
+    """What happens to the link."""
     district: Literal["all", "north", "south", "east", "west"] = "all"
     """Which vehicles: those that are in this half of the city when it strikes."""
 
 
-class Fault(_Frozen):
+class Fault(_Strict, frozen=True, kw_only=True):
+    """Something that breaks, and is mended before the phases end."""
+
     at_s: Duration = field(name="at")
     """Simulated time after the beginning of the first phase."""
-    for_s: Duration = field(name="for")
+    for_s: FaultDuration = field(name="for")
+    """Simulated time it lasts."""
     radio: RadioFault
+    """The radio link is what breaks."""
 
 
-class Scenario(_Frozen):
+class Scenario(_Strict, frozen=True, kw_only=True):
+    """Vehicles in a city, through phases and faults, and what must hold afterwards."""
+
     name: Name
-    description: str = ""
+    """Name of the scenario; runs and reports carry it."""
+    description: Annotated[str, Meta(max_length=4_000)] = ""
+    """What it shows, for people."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    """All randomness of the simulation comes from it: the same seed, the same truth."""
     clock: Clock = field(default_factory=Clock)
+    """Simulated time."""
     city: City = field(default_factory=City)
-    fleet: Annotated[tuple[VehicleGroup, ...], Meta(min_length=1)]
-    phases: Annotated[tuple[Phase, ...], Meta(min_length=1)]
-    faults: tuple[Fault, ...] = ()
-    thresholds: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Metric (`name{tag:value}`) to conditions (`p(95)<2000`), in k6's syntax."""
+    """Streets, stalls and venues."""
+    fleet: Annotated[tuple[VehicleGroup, ...], Meta(min_length=1, max_length=1_000)]
+    """The vehicles, in groups that are alike."""
+    phases: Annotated[tuple[Phase, ...], Meta(min_length=1, max_length=1_000)]
+    """What happens, in order."""
+    faults: Annotated[tuple[Fault, ...], Meta(max_length=1_000)] = ()
+    """What breaks, and when; they may overlap."""
+    thresholds: dict[str, Annotated[tuple[str, ...], Meta(min_length=1)]] = field(
+        default_factory=dict
+    )
+    """Metric (`name{tag:value}`) to conditions (`p(95)<2000`), in k6's syntax. One that does not
+    hold fails the run."""
+
+    def __post_init__(self) -> None:
+        first, *rest = self.phases or (None,)
+        if first is not None and first.parking.occupancy is None:
+            parking = msgspec.structs.replace(first.parking, occupancy=DEFAULT_OCCUPANCY)
+            first = msgspec.structs.replace(first, parking=parking)
+            msgspec.structs.force_setattr(self, "phases", (first, *rest))
 
     @property
     def vehicles(self) -> int:
