@@ -17,10 +17,15 @@ DEFAULT_OCCUPANCY = Fraction(0.6)
 """Of the first phase when it names none: the lower end of SFpark's target of 60-80 %."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, Meta(pattern=_NAME)]
-VehiclePreset = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "vehicles"})]
-RadioPreset = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "radios"})]
-Venue = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "venues"})]
+_NAME_RULE = "a name of letters, digits, '_', '.' and '-', at most 64"
+Name = Annotated[str, Meta(pattern=_NAME, extra={"allowed": _NAME_RULE})]
+VehiclePreset = Annotated[
+    str, Meta(pattern=_NAME, extra={"catalog": "vehicles", "allowed": _NAME_RULE})
+]
+RadioPreset = Annotated[
+    str, Meta(pattern=_NAME, extra={"catalog": "radios", "allowed": _NAME_RULE})
+]
+Venue = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "venues", "allowed": _NAME_RULE})]
 
 Period = Annotated[Duration, Meta(extra={"min": Duration.parse("50ms"), "max": Duration(3600)})]
 PhaseDuration = Annotated[Duration, Meta(extra={"min": Duration.parse("100ms")})]

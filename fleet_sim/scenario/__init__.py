@@ -1,0 +1,55 @@
+"""A scenario: what a user writes in YAML, as frozen structs, or a list of what is wrong with it."""
+
+from fleet_sim.scenario.catalog import Catalog
+from fleet_sim.scenario.check import CheckThreshold, check
+from fleet_sim.scenario.dumping import dump
+from fleet_sim.scenario.loading import load, loads
+from fleet_sim.scenario.model import (
+    DEFAULT_OCCUPANCY,
+    City,
+    Clock,
+    Fault,
+    GeneratedCity,
+    Parking,
+    ParkingEvent,
+    Phase,
+    RadioFault,
+    Scenario,
+    TelemetrySettings,
+    VehicleGroup,
+)
+from fleet_sim.scenario.problems import Problem, ScenarioError
+from fleet_sim.scenario.resizing import scale_fleet, with_duration
+from fleet_sim.scenario.units import ByteSize, Duration, Fraction, Length, Speed, dec_hook, enc_hook
+
+__all__ = [
+    "DEFAULT_OCCUPANCY",
+    "ByteSize",
+    "Catalog",
+    "CheckThreshold",
+    "City",
+    "Clock",
+    "Duration",
+    "Fault",
+    "Fraction",
+    "GeneratedCity",
+    "Length",
+    "Parking",
+    "ParkingEvent",
+    "Phase",
+    "Problem",
+    "RadioFault",
+    "Scenario",
+    "ScenarioError",
+    "Speed",
+    "TelemetrySettings",
+    "VehicleGroup",
+    "check",
+    "dec_hook",
+    "dump",
+    "enc_hook",
+    "load",
+    "loads",
+    "scale_fleet",
+    "with_duration",
+]

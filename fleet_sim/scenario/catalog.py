@@ -1,0 +1,16 @@
+"""The names a scenario may refer to. The presets themselves live in other rooms."""
+
+import msgspec
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """Known names; an empty tuple means that any name is taken."""
+
+    vehicles: tuple[str, ...] = ()
+    """Vehicle presets."""
+    radios: tuple[str, ...] = ()
+    """Radio presets."""
+    venues: tuple[str, ...] = ()
+    """Places in a city that draw a crowd."""
+    metrics: tuple[str, ...] = ()
+    """Metrics that a threshold may be about, without their tags."""
