@@ -144,7 +144,7 @@ class LocalAws:
             command += ["--parent", str(os.getpid())]
         if self._enforce_iam:
             command.append("--enforce-iam")
-        with open(self._state_dir / LOG_FILE, "ab") as log:
+        with open(self._state_dir / LOG_FILE, "wb") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
