@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak scale clean
+.PHONY: help setup demo test check constraints soak scale clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ check: setup  ## lint, types, import walls, templates
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/*.yaml
+
+constraints: setup  ## resolve the pins anew
+	$(BIN)/python -m pip install --quiet uv
+	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --python-version 3.11 \
+	  --upgrade --no-emit-index-url --no-header --no-annotate -q ) > constraints.new
+	mv constraints.new constraints.txt
 
 soak: setup  ## the long tests
 	$(BIN)/python -m pytest -m soak --timeout 7200

@@ -1,6 +1,7 @@
 """What a transport is to the engine, and the engine to a transport."""
 
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -57,6 +58,9 @@ class Listener(Protocol):
 
 class Transport(Protocol):
     """Connections of a shard's vehicles, by index."""
+
+    failures: Counter[str]
+    """Why attempts failed and connections ended, counted."""
 
     def open(self, i: int) -> None:
         """Start connecting vehicle i, and keep it connected from now on."""

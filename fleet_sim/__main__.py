@@ -1,0 +1,5 @@
+"""`python -m fleet_sim`."""
+
+from fleet_sim.cli import main
+
+main()

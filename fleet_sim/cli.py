@@ -1,0 +1,286 @@
+"""The command line: parse, call, exit code."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+from fleet_sim import __version__
+from fleet_sim.engine.verdict import ExitCode
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STATE_DIR = Path(".fleet-sim")
+"""Where `up` keeps the local AWS, and `run` its vehicles' identities."""
+
+
+def fail(code: ExitCode, message: str) -> NoReturn:
+    """Say on stderr what is wrong, one line a problem, and exit."""
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    sys.exit(code)
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn the errors that a user can mend into a line and an exit code. Others are bugs, and
+    keep their traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Imported here: `--help` should not wait for NumPy and boto3.
+        from fleet_sim.cloud.deploy import DeployError
+        from fleet_sim.cloud.identities import IdentityError
+        from fleet_sim.cloud.local import LocalAwsError
+        from fleet_sim.cloud.package import PackageError
+        from fleet_sim.cloud.target import TargetError
+        from fleet_sim.engine.preflight import PreflightError
+        from fleet_sim.report import ReportError
+        from fleet_sim.scenario import ScenarioError
+        from fleet_sim.transport import ConnectError
+
+        try:
+            return command(*args, **kwargs)
+        except (ScenarioError, ReportError, PreflightError) as error:
+            fail(ExitCode.INVALID, str(error))
+        except (
+            TargetError,
+            DeployError,
+            PackageError,
+            LocalAwsError,
+            IdentityError,
+            ConnectError,
+        ) as error:
+            fail(ExitCode.TARGET, str(error))
+        except KeyboardInterrupt:
+            fail(ExitCode.INTERRUPTED, "interrupted")
+
+    return wrapped
+
+
+class Examples(click.Command):
+    """A command whose help ends with examples, kept line by line."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fleet-sim")
+def main() -> None:
+    """Drive a fleet of virtual vehicles over MQTT, and audit what became of every message."""
+
+
+stack_option = click.option("--stack", default="fleet-sim", show_default=True, help="Stack prefix.")
+region_option = click.option("--region", help="AWS region; default: the AWS configuration's.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a field, such as fleet.taxis.count=100. May be repeated.",
+)
+scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
+
+
+@main.command(
+    cls=Examples,
+    examples="""
+    fleet-sim run scenarios/parking_surge.yaml
+    fleet-sim run scenarios/parking_surge.yaml --vehicles 50 --duration 30s
+    fleet-sim run my.yaml --set fleet.taxis.telemetry.qos=0 --out reports/qos0
+    fleet-sim run my.yaml --target aws --stack fleet-sim --region eu-central-1
+    fleet-sim run my.yaml --target mqtt://127.0.0.1:1883
+    """,
+)
+@scenario_argument
+@click.option(
+    "--target",
+    default="local",
+    show_default=True,
+    help="local, aws, or a broker without a cloud behind it: mqtt://HOST:PORT.",
+)
+@click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
+@click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 2m.")
+@set_option
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: reports/RUN.")
+@stack_option
+@region_option
+@json_option
+@reports_errors
+def run(
+    scenario: Path,
+    target: str,
+    vehicles: int | None,
+    duration: str | None,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    stack: str,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO against a target and write a report.
+
+    Exit codes: 0 passed, 99 threshold broken, 2 invalid scenario or arguments, 3 target unreachable
+    or deployment failed, 4 the generator could not hold the schedule, 130 interrupted.
+    """
+    from fleet_sim.engine.run import Options, run_scenario
+
+    options = Options(
+        target=target,
+        vehicles=vehicles,
+        duration=duration,
+        overrides=overrides,
+        out=out,
+        stack=stack,
+        region=region,
+        state_dir=STATE_DIR,
+    )
+    # With --json stdout belongs to the document.
+    console = Console(stderr=as_json, highlight=False)
+    summary = run_scenario(scenario, options, console)
+    if as_json:
+        click.echo(msgspec.json.encode(summary))
+    sys.exit(summary.run.exit_code)
+
+
+@main.command(cls=Examples, examples="fleet-sim validate scenarios/*.yaml")
+@click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path))
+@set_option
+@reports_errors
+def validate(scenarios: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Check scenario files: one line a problem, with file, line, field, value, what is allowed."""
+    from fleet_sim.engine.catalog import load_scenario
+    from fleet_sim.scenario import ScenarioError
+
+    broken = 0
+    for path in scenarios:
+        try:
+            loaded = load_scenario(path, overrides=overrides)
+        except ScenarioError as error:
+            broken += 1
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+        else:
+            click.echo(
+                f"{path}: ok: {loaded.vehicles} vehicles, {len(loaded.phases)} phases, "
+                f"{loaded.duration_s:g} s"
+            )
+    sys.exit(ExitCode.INVALID if broken else ExitCode.PASSED)
+
+
+@main.command(cls=Examples, examples="fleet-sim schema > scenario.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors and other tools."""
+    from fleet_sim.engine.catalog import scenario_schema
+
+    click.echo(msgspec.json.format(msgspec.json.encode(scenario_schema()), indent=2))
+
+
+@main.command(cls=Examples, examples="fleet-sim init my.yaml")
+@click.argument("path", type=click.Path(path_type=Path), default=Path("scenario.yaml"))
+@reports_errors
+def init(path: Path) -> None:
+    """Write a commented starter scenario to PATH (default: scenario.yaml)."""
+    from fleet_sim.scenario import write_starter
+
+    write_starter(path)
+    click.echo(f"{path} written; try: fleet-sim run {path}")
+
+
+@main.command(cls=Examples, examples="fleet-sim report reports/latest")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@reports_errors
+def report(run_dir: Path) -> None:
+    """Render the HTML report of a finished run again."""
+    from fleet_sim.report import render
+
+    click.echo(f"{render(run_dir)}")
+
+
+@main.command(cls=Examples, examples="fleet-sim up\nfleet-sim run scenarios/smoke.yaml")
+@stack_option
+@reports_errors
+def up(stack: str) -> None:
+    """Start the local AWS in the background and deploy to it; `run` then uses it."""
+    from fleet_sim.engine.operate import up as start
+
+    start(STATE_DIR, stack, Console(highlight=False))
+
+
+@main.command(cls=Examples, examples="fleet-sim down")
+@reports_errors
+def down() -> None:
+    """Stop the local AWS that `up` started. Its data is gone with it."""
+    from fleet_sim.engine.operate import down as stop
+
+    stop(STATE_DIR, Console(highlight=False))
+
+
+target_option = click.option(
+    "--target",
+    type=click.Choice(["local", "aws"]),
+    default="local",
+    show_default=True,
+    help="Where to.",
+)
+
+
+@main.command(
+    cls=Examples,
+    examples="""
+    fleet-sim deploy --target aws --stack fleet-sim --region eu-central-1
+    fleet-sim deploy --parameter StreamShards=2
+    """,
+)
+@target_option
+@stack_option
+@region_option
+@click.option(
+    "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Template parameter."
+)
+@click.option("--delete", is_flag=True, help="Delete the stacks and what they hold instead.")
+@reports_errors
+def deploy(
+    target: str, stack: str, region: str | None, parameters: tuple[str, ...], delete: bool
+) -> None:
+    """Create or update the stacks by change set, showing each resource."""
+    from fleet_sim.engine.operate import deploy_stacks
+
+    pairs: dict[str, str] = {}
+    for text in parameters:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} (allowed: NAME=VALUE)", param_hint="--parameter")
+        pairs[name] = value
+    console = Console(highlight=False)
+    deploy_stacks(STATE_DIR, target, stack, region, pairs, console, delete=delete)
+
+
+@main.command(cls=Examples, examples="fleet-sim status\nfleet-sim status --target aws --json")
+@target_option
+@stack_option
+@region_option
+@json_option
+@reports_errors
+def status(target: str, stack: str, region: str | None, as_json: bool) -> None:
+    """Show what is deployed and where."""
+    from fleet_sim.engine.operate import show_status
+
+    healthy = show_status(
+        STATE_DIR, target, stack, region, Console(highlight=False), as_json=as_json
+    )
+    sys.exit(ExitCode.PASSED if healthy else ExitCode.TARGET)

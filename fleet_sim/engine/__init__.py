@@ -1,0 +1,1 @@
+"""Runs a scenario: the only room that joins the others and awaits."""

@@ -1,0 +1,203 @@
+"""What stands behind a run's MQTT endpoint: a cloud that can be asked afterwards, or nothing."""
+
+import re
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from rich.console import Console
+
+from fleet_sim.cloud import collect, identities, registry
+from fleet_sim.cloud.deploy import StackOutputs
+from fleet_sim.cloud.deploy import outputs as deployed_outputs
+from fleet_sim.cloud.local import LocalAws
+from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
+from fleet_sim.contract import Spot
+from fleet_sim.engine.operate import deploy_with_steps, local_dir
+from fleet_sim.engine.progress import Steps
+from fleet_sim.measure.archived import ArchiveRow
+from fleet_sim.transport import LinkSettings
+from fleet_sim.world import World
+
+_BROKER = re.compile(r"mqtt://(?P<host>[^/:@]+|\[[0-9a-fA-F:]+\])(:(?P<port>\d{1,5}))?/?")
+
+
+class Collected(NamedTuple):
+    """What the cloud recorded of a run."""
+
+    archive: list[ArchiveRow]
+    applied: dict[str, str]
+    """Interval text by vin."""
+    newest: dict[str, int]
+    """Highest sequence number by vin."""
+    spots: list[Spot]
+    problems: list[str]
+    """What could not be read, a line each."""
+
+
+class Backend(Protocol):
+    """Where a run goes. Its calls block; the engine makes them outside its event loop."""
+
+    name: str
+    api_url: str | None
+
+    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+        """Make ready for these vehicles and this city, and say how vehicles connect."""
+
+    def gone(self) -> str | None:
+        """Why the target is known to be gone, or None."""
+
+    def applied(self, run: str) -> int | None:
+        """Messages of the run that the cloud has applied so far; None where there is no cloud."""
+
+    def collect(self, run: str, spots: bool) -> Collected | None:
+        """Everything recorded of the run; None where there is no cloud."""
+
+    def close(self) -> None:
+        """Stop what was started for this run."""
+
+
+class CloudBackend:
+    """A deployed stack, on AWS or on the local AWS."""
+
+    def __init__(
+        self, target: Target, outputs: StackOutputs, folder: Path, local: LocalAws | None
+    ) -> None:
+        self.name = str(target)
+        self.api_url: str | None = outputs.api_url
+        self._target = target
+        self._outputs = outputs
+        self._folder = folder
+        self._local = local
+
+    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+        target, outputs = self._target, self._outputs
+        spots = world.city.to_registry()
+        steps.step("uploading the spot registry")
+        registry.upload(target, outputs, spots)
+        steps.done(f"spot registry: {len(spots.spots):,} stalls")
+        steps.step("registering vehicles")
+        manifest = identities.provision(
+            target,
+            world.vins,
+            self._folder,
+            policy_name=outputs.vehicle_policy,
+            on_progress=lambda done, total: steps.detail(f"{done} of {total}"),
+        )
+        count = len(manifest.identities)
+        steps.done(f"{count} vehicles registered: a thing, a certificate and its policy each")
+        return LinkSettings(
+            host=target.mqtt_host,
+            port=target.mqtt_port,
+            tls=_Contexts(manifest.identities, target.ca_file),
+            # IoT Core accepts 500 connections a second in an account; the local AWS handshakes on
+            # the core that the generator wants too.
+            connect_rate=250.0,
+        )
+
+    def gone(self) -> str | None:
+        if self._local is not None and not self._local.alive():
+            return "the local AWS has stopped"
+        return None
+
+    def applied(self, run: str) -> int | None:
+        return collect.applied_count(self._target, self._outputs, run)
+
+    def collect(self, run: str, spots: bool) -> Collected | None:
+        target, outputs = self._target, self._outputs
+        problems: list[str] = []
+        archive = list(collect.archive(target, outputs, run, problems))
+        views = collect.vehicles(target, outputs, run)
+        return Collected(
+            archive=archive,
+            applied={vin: view.applied for vin, view in views.items()},
+            newest={vin: view.seq for vin, view in views.items()},
+            spots=collect.spots(outputs) if spots else [],
+            problems=problems,
+        )
+
+    def close(self) -> None:
+        if self._local is not None:
+            self._local.stop()
+
+
+class BrokerBackend:
+    """Any MQTT broker: connections, throughput and acknowledgement latency, no cloud."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.name = f"mqtt://{host}:{port}"
+        self.api_url: str | None = None
+        self._link = LinkSettings(
+            host=host.strip("[]"), port=port, connect_rate=2_000.0, connect_concurrency=256
+        )
+
+    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+        return self._link
+
+    def gone(self) -> str | None:
+        return None
+
+    def applied(self, run: str) -> int | None:
+        return None
+
+    def collect(self, run: str, spots: bool) -> Collected | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class _Contexts:
+    """TLS context by vehicle: TLS 1.2 or newer, the target's CA, the vehicle's certificate."""
+
+    def __init__(self, of: Sequence[identities.Identity], ca_file: str | None) -> None:
+        self._identities = of
+        self._ca_file = ca_file
+
+    def __call__(self, i: int) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._ca_file)
+        identity = self._identities[i]
+        context.load_cert_chain(identity.cert_file, identity.key_file)
+        return context
+
+
+def open_backend(
+    target: str, stack: str, region: str | None, state_dir: Path, steps: Steps, console: Console
+) -> Backend:
+    """Open `local`, `aws` or `mqtt://HOST:PORT`.
+
+    `local` uses the local AWS that `up` keeps running, and otherwise starts one for this run.
+    `TargetError`, `DeployError` or `LocalAwsError` when that fails.
+    """
+    if target == "local":
+        return _open_local(stack, state_dir, steps, console)
+    if target == "aws":
+        where = open_aws(region, stack)
+        folder = state_dir / "identities" / f"{where.account_id}-{where.region}-{stack}"
+        return CloudBackend(where, deployed_outputs(where), folder, None)
+    match = _BROKER.fullmatch(target)
+    if not match or not 0 < int(match["port"] or 1883) < 65_536:
+        raise TargetError(
+            f"--target: {target!r} is not known (allowed: local, aws, mqtt://HOST:PORT)"
+        )
+    return BrokerBackend(match["host"], int(match["port"] or 1883))
+
+
+def _open_local(stack: str, state_dir: Path, steps: Steps, console: Console) -> Backend:
+    endpoints = LocalAws.attach(local_dir(state_dir))
+    started: LocalAws | None = None
+    if endpoints is None:
+        steps.step("starting the local AWS")
+        started = LocalAws(state_dir / "run")
+        endpoints = started.start()
+        steps.done(f"local AWS at {endpoints.gateway_url}")
+    try:
+        where = open_local(endpoints, stack)
+        outputs = deploy_with_steps(where, {}, steps, console)
+    except BaseException:
+        if started is not None:
+            started.stop()
+        raise
+    folder = state_dir / "identities" / ("up" if started is None else "run")
+    return CloudBackend(where, outputs, folder, started)

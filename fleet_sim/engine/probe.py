@@ -1,0 +1,113 @@
+"""How long until the API shows a message: sampled, open loop, from the message's intended time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+import numpy as np
+
+from fleet_sim.contract import VehicleView
+from fleet_sim.engine.shard import Shard
+
+START_EVERY_S = 0.5
+GIVE_UP_S = 60.0
+MAX_OPEN = 128
+
+
+class VisibleProbe:
+    """Every half second takes the newest message there is and polls `GET /vehicles/{vin}` until the
+    API shows it.
+
+    A probe is started whether or not earlier ones have ended: a stall of the pipeline is seen by as
+    many probes as it lasted half seconds, and not only by the one that was waiting. The answer's
+    arrival is an upper bound; polls are 50 ms apart at first, then a tenth of the age.
+    """
+
+    def __init__(self, api_url: str, shard: Shard, run: str, now_ns: Callable[[], int]) -> None:
+        self.visible_ns: dict[int, int] = {}
+        """By ledger row: when an answer showed it."""
+        self.stored_ns: dict[int, int] = {}
+        """By ledger row: when the processor wrote it, by the cloud's clock."""
+        self.problems: Counter[str] = Counter()
+        """Answers that were none, by reason."""
+        self.timed_out = 0
+        """Messages that the API did not show within `GIVE_UP_S`."""
+        self.skipped = 0
+        """Probes not started because `MAX_OPEN` were open."""
+        self._url = api_url.rstrip("/")
+        self._shard = shard
+        self._run = run
+        self._now_ns = now_ns
+        self._decode = msgspec.json.Decoder(VehicleView).decode
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled; open probes end with it."""
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            try:
+                while True:
+                    await asyncio.sleep(START_EVERY_S)
+                    row = len(self._shard.ledger) - 1
+                    if row < 0:
+                        continue
+                    if len(self._open) >= MAX_OPEN:
+                        self.skipped += 1
+                        continue
+                    task = asyncio.create_task(self._watch(http, row))
+                    self._open.add(task)
+                    task.add_done_callback(self._open.discard)
+            finally:
+                open_now = list(self._open)
+                for task in open_now:
+                    task.cancel()
+                await asyncio.gather(*open_now, return_exceptions=True)
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait for the open probes, or no longer than `timeout_s`."""
+        if self._open:
+            await asyncio.wait(self._open, timeout=timeout_s)
+
+    async def _watch(self, http: aiohttp.ClientSession, row: int) -> None:
+        ledger = self._shard.ledger
+        vin = self._shard.world.vins[int(ledger.column("vehicle")[row])]
+        seq = int(ledger.column("seq")[row])
+        intended_ns = int(ledger.column("intended_ns")[row])
+        while True:
+            view = await self._get(http, vin)
+            now_ns = self._now_ns()
+            if view is not None and view.run == self._run and view.seq >= seq:
+                self.visible_ns[row] = now_ns
+                if view.seq == seq:
+                    self.stored_ns[row] = round(view.stored_ms * 1e6)
+                return
+            age_s = (now_ns - intended_ns) / 1e9
+            if age_s > GIVE_UP_S:
+                self.timed_out += 1
+                return
+            await asyncio.sleep(min(1.0, max(0.05, age_s / 10)))
+
+    async def _get(self, http: aiohttp.ClientSession, vin: str) -> VehicleView | None:
+        try:
+            async with http.get(f"{self._url}/vehicles/{vin}") as answer:
+                if answer.status == 404:  # nothing of it is stored yet
+                    return None
+                body = await answer.read()
+                if answer.status != 200:
+                    self.problems[f"HTTP {answer.status}"] += 1
+                    return None
+                return self._decode(body)
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+            self.problems[type(error).__name__] += 1
+            return None
+
+    def times(self, rows: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", ...]:
+        """`stored_ns` and `visible_ns` as columns of the ledger: int64 `[rows]`, 0 where unknown."""
+        out = []
+        for found in (self.stored_ns, self.visible_ns):
+            column = np.zeros(rows, np.int64)
+            column[list(found)] = list(found.values())
+            out.append(column)
+        return tuple(out)

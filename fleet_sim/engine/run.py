@@ -1,0 +1,237 @@
+"""One run, from the scenario file to the report: sets up, drives, drains, collects, concludes."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import uvloop
+from rich.console import Console
+
+from fleet_sim.engine.backend import Backend, Collected, open_backend
+from fleet_sim.engine.catalog import load_scenario
+from fleet_sim.engine.clock import MonotonicEpoch
+from fleet_sim.engine.conclude import Outcome, conclude
+from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.preflight import PreflightError, check_descriptors
+from fleet_sim.engine.probe import VisibleProbe
+from fleet_sim.engine.progress import ConsoleSteps, LiveView
+from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.watch import Stop, Watch
+from fleet_sim.measure import Summary
+from fleet_sim.report import print_summary, render
+from fleet_sim.scenario import Scenario, parse_duration, scale_fleet, with_duration
+from fleet_sim.transport import Listener, NativeTransport, Transport
+from fleet_sim.world import World
+
+CONNECT_TIMEOUT_S = 120.0
+ACK_DRAIN_S = 15.0
+"""Longest wait for acknowledgements after the last message."""
+CLOUD_DRAIN_S = 120.0
+CLOUD_STALLED_S = 15.0
+"""The cloud is given up when it applies nothing more for so long."""
+INTERRUPTED_DRAIN_S = 0.5
+"""After Ctrl-C everything together must take less than 5 s."""
+
+
+class Options(NamedTuple):
+    """What the command line adds to the scenario."""
+
+    target: str = "local"
+    vehicles: int | None = None
+    duration: str | None = None
+    overrides: tuple[str, ...] = ()
+    out: Path | None = None
+    stack: str = "fleet-sim"
+    region: str | None = None
+    state_dir: Path = Path(".fleet-sim")
+
+
+def run_scenario(path: Path, options: Options, console: Console) -> Summary:
+    """Run the scenario and write its folder; the summary holds the verdict and exit code.
+
+    Raises what keeps a run from starting: `ScenarioError`, `PreflightError`, `TargetError`,
+    `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`.
+    """
+    scenario = _load(path, options)
+    check_descriptors(scenario.vehicles)
+    run = new_run_id()
+    folder = RunFolder.create(options.out or Path("reports") / run, scenario)
+    with ConsoleSteps(console) as steps:
+        steps.step("building the city")
+        world = World(scenario)
+        steps.done(
+            f"city of {len(world.city.stalls):,} stalls, {world.n} vehicles, seed {scenario.seed}"
+        )
+        backend = open_backend(
+            options.target, options.stack, options.region, options.state_dir, steps, console
+        )
+    try:
+        return _run(scenario, run, world, backend, folder, console)
+    finally:
+        backend.close()
+
+
+def new_run_id() -> str:
+    """Sorts by start time, and no two runs share one."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def _load(path: Path, options: Options) -> Scenario:
+    scenario = load_scenario(path, overrides=options.overrides)
+    if options.vehicles is not None:
+        scenario = scale_fleet(scenario, options.vehicles)
+    if options.duration is not None:
+        try:
+            seconds = parse_duration(options.duration)
+        except ValueError as error:
+            raise PreflightError(f"--duration: {error}") from None
+        scenario = with_duration(scenario, seconds)
+    return scenario
+
+
+def _run(
+    scenario: Scenario,
+    run: str,
+    world: World,
+    backend: Backend,
+    folder: RunFolder,
+    console: Console,
+) -> Summary:
+    with ConsoleSteps(console) as steps:
+        link = backend.prepare(world, steps)
+    started = dt.datetime.now(dt.UTC)
+    began = time.monotonic()
+    folder.log("start", run=run, target=backend.name, vehicles=world.n)
+
+    async def drive() -> tuple[Shard, VisibleProbe | None, Watch]:
+        clock = MonotonicEpoch()
+        uniform = np.random.default_rng([scenario.seed, 0x6A]).random
+
+        def connect_by(listener: Listener) -> Transport:
+            return NativeTransport(link, world.vins, listener, now_ns=clock.now_ns, uniform=uniform)
+
+        shard = Shard(scenario, world, run=run, clock=clock, make_transport=connect_by)
+        probe = VisibleProbe(backend.api_url, shard, run, clock.now_ns) if backend.api_url else None
+        watch = Watch(backend, shard, LiveView(console, scenario, shard, probe), folder)
+        await _drive(shard, probe, watch, backend, run, console)
+        return shard, probe, watch
+
+    shard, probe, watch = uvloop.run(drive())
+    collected, problem = _collect(backend, run, watch, console)
+    outcome = Outcome(
+        run=run,
+        scenario=scenario,
+        target=backend.name,
+        started=started,
+        wall_s=time.monotonic() - began,
+        shard=shard,
+        probe=probe,
+        watch=watch,
+        collected=collected,
+        collect_problem=problem,
+    )
+    summary = conclude(outcome, folder)
+    page = render(folder.path)
+    folder.log("end", verdict=summary.run.verdict, exit_code=summary.run.exit_code)
+    folder.finish()
+    print_summary(summary, page, console)
+    return summary
+
+
+async def _drive(
+    shard: Shard,
+    probe: VisibleProbe | None,
+    watch: Watch,
+    backend: Backend,
+    run: str,
+    console: Console,
+) -> None:
+    """Connect, run the phases, drain, disconnect; ends early when `watch` says so."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, watch.stop, Stop.INTERRUPTED, "interrupted")
+    watching = asyncio.create_task(watch.run())
+    probing: asyncio.Task[None] | None = None
+    try:
+        with ConsoleSteps(console) as steps:
+            steps.step("connecting")
+            if not await watch.unless_stopped(shard.connect(CONNECT_TIMEOUT_S)):
+                return
+            steps.done(f"{shard.connected} of {shard.world.n} vehicles connected")
+        if probe is not None:
+            probing = asyncio.create_task(probe.run())
+        with watch.view.shown():
+            running = asyncio.create_task(shard.run())
+            if not await watch.unless_stopped(running, cancel=False):
+                shard.stop_requested = True
+            await running
+        await _drain(shard, probe, watch, backend, run, console)
+    finally:
+        for task in (probing, watching):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        await shard.close(timeout_s=1.0 if watch.stopped else 5.0)
+
+
+async def _drain(
+    shard: Shard,
+    probe: VisibleProbe | None,
+    watch: Watch,
+    backend: Backend,
+    run: str,
+    console: Console,
+) -> None:
+    """Wait until what was sent has been acknowledged and applied, as long as that makes progress."""
+    if watch.stopped is Stop.TARGET:
+        return
+    if watch.stopped:
+        await shard.drain(INTERRUPTED_DRAIN_S)
+        return
+    with ConsoleSteps(console) as steps:
+        steps.step("draining: acknowledgements")
+        await watch.unless_stopped(shard.drain(ACK_DRAIN_S))
+        steps.step("draining: the cloud")
+        expected = shard.delivered()
+        if await watch.unless_stopped(_cloud_drained(backend, run, expected, steps)):
+            if probe is not None:
+                await watch.unless_stopped(probe.settle(5.0))
+            steps.done(f"drained: {expected:,} messages delivered")
+
+
+async def _cloud_drained(backend: Backend, run: str, expected: int, steps: ConsoleSteps) -> None:
+    deadline = time.monotonic() + CLOUD_DRAIN_S
+    best = -1
+    progress_at = time.monotonic()
+    while (now := time.monotonic()) < deadline and now - progress_at < CLOUD_STALLED_S:
+        applied = await asyncio.to_thread(backend.applied, run)
+        if applied is None or applied >= expected:
+            return
+        steps.detail(f"{applied:,} of {expected:,} applied")
+        if applied > best:
+            best, progress_at = applied, now
+        await asyncio.sleep(0.3)
+
+
+def _collect(
+    backend: Backend, run: str, watch: Watch, console: Console
+) -> tuple[Collected | None, str]:
+    """What the cloud recorded, or why that could not be read."""
+    if watch.stopped is Stop.TARGET:
+        return None, watch.reason
+    with ConsoleSteps(console) as steps:
+        steps.step("collecting what the cloud recorded")
+        try:
+            collected = backend.collect(run, spots=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was measured must not be lost
+            return None, f"{type(error).__name__}: {error}"
+        if collected is not None:
+            steps.done(f"collected {len(collected.archive):,} archived records")
+    return collected, ""

@@ -1,0 +1,290 @@
+"""A shard: the vehicles of one process, their world, their connections and their ledger."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple, cast
+
+import mqtt5
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet_sim.contract import SonarBurst, Telemetry, VehicleMode, telemetry_topic
+from fleet_sim.engine.clock import Clock
+from fleet_sim.engine.pacing import Schedule, pace
+from fleet_sim.measure import DropCause, Ledger
+from fleet_sim.scenario import Scenario
+from fleet_sim.transport import ConnectError, Listener, Transport
+from fleet_sim.vehicle import Message
+from fleet_sim.world import World
+
+STEP_S = 0.1
+"""Wall time between steps of the world."""
+TICK_S = 0.005
+"""Shortest time between two looks at the schedule: it batches what is due, and bounds the lateness
+that this costs."""
+SONAR_RATE_HZ = 20
+
+_ONE_S = 1_000_000_000
+_MODES: tuple[VehicleMode, ...] = ("driving", "parked", "charging")
+
+
+class Sample(NamedTuple):
+    """One row of the per-second series."""
+
+    t_s: float
+    connected: int
+    in_flight: int
+    stored: int
+    occupancy: float
+    loop_lag_ms: float
+
+
+class Shard:
+    """Drives its vehicles: steps the world, opens what is due, and keeps the ledger.
+
+    It is the transport's `Listener`. `run` may be called once, after `connect`.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        world: World,
+        *,
+        run: str,
+        clock: Clock,
+        make_transport: Callable[[Listener], Transport],
+        firmware: str = "1.0.0",
+    ) -> None:
+        self.scenario = scenario
+        self.world = world
+        self.clock = clock
+        self.samples: list[Sample] = []
+        self.lateness_ns: list[NDArray[np.int64]] = []
+        """How long after its intended time each message was opened, in batches, in ledger order.
+        It is the generator's own fault, unlike a wait for the radio or the broker."""
+        self.stop_requested = False
+        self.t0_ns = 0
+        """When the first phase began, ns since the epoch."""
+        self.end_ns = 0
+        """When the schedule ended or was stopped."""
+        self.cpu_s = 0.0
+        """CPU time of this process during the phases, user and system."""
+        self.qos0: NDArray[np.bool_] = np.zeros(world.n, bool)
+        """[vehicles] True for those that publish with QoS 0."""
+        self._run = run
+        self._firmware = firmware
+        speed = scenario.clock.speed
+        duration_ns = round(scenario.duration_s / speed * _ONE_S)
+        self._schedules: list[tuple[int, int, Schedule]] = []
+        first = 0
+        for group in scenario.fleet:
+            period_ns = round(group.telemetry.period_s / speed * _ONE_S)
+            schedule = Schedule(group.count, period_ns, duration_ns)
+            self._schedules.append((first, group.telemetry.qos, schedule))
+            self.qos0[first : first + group.count] = group.telemetry.qos == 0
+            first += group.count
+        self.duration_ns = duration_ns
+        self.scheduled_total = sum(schedule.total for _, _, schedule in self._schedules)
+        self.ledger = Ledger(max(1, self.scheduled_total))
+        self._topics = [telemetry_topic(vin) for vin in world.vins]
+        self._epoch_ms = round(scenario.clock.start.timestamp() * 1000)
+        self._encode = msgspec.json.Encoder().encode
+        self._radio_up: NDArray[np.bool_] = np.ones(world.n, bool)
+        self._all_online = asyncio.Event()
+        self._online = 0
+        self.transport = make_transport(self)
+
+    # -- Listener ---------------------------------------------------------------------------------
+
+    def on_online(self, i: int) -> None:
+        self._online += 1
+        if self._online == self.world.n:
+            self._all_online.set()
+
+    def on_offline(self, i: int, reason: str) -> None:
+        self._online -= 1
+
+    def on_sent(self, token: int, t_ns: int, duplicate: bool) -> None:
+        self.ledger.sent(token, t_ns)
+
+    def on_acknowledged(self, token: int, t_ns: int, reason_code: int) -> None:
+        self.ledger.acked(token, t_ns, reason_code)
+
+    def on_evicted(self, token: int) -> None:
+        self.ledger.dropped(token, DropCause.BUFFER_FULL)
+
+    def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None:
+        """Vehicles are not subscribed to anything yet."""
+
+    # -- life -------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> int:
+        """Vehicles that are online now."""
+        return self._online
+
+    async def connect(self, timeout_s: float) -> None:
+        """Connect every vehicle and wait until all are online at once: no message is sent before.
+
+        `ConnectError` after `timeout_s` with the reasons counted.
+        """
+        for i in range(self.world.n):
+            self.transport.open(i)
+        try:
+            await asyncio.wait_for(self._all_online.wait(), timeout_s)
+        except TimeoutError:
+            raise ConnectError(
+                f"{self._online} of {self.world.n} vehicles connected within {timeout_s:g} s"
+                + self.failure_reasons()
+            ) from None
+
+    def delivered(self) -> int:
+        """Messages that the cloud should have by now: acknowledged ones, and those sent with QoS 0,
+        which nobody acknowledges."""
+        columns = self.ledger.columns()
+        unconfirmed = self.qos0[columns.vehicle] & (columns.sent_ns != 0)
+        return int((columns.acknowledged | unconfirmed).sum())
+
+    def failure_reasons(self) -> str:
+        """Why connections failed so far, most frequent first, as the end of a sentence."""
+        reasons = self.transport.failures.most_common(3)
+        return "".join(f"; {count} × {reason}" for reason, count in reasons)
+
+    async def run(self) -> None:
+        """Step and publish until the phases are over or `stop_requested`."""
+        now_ns = self.clock.now_ns
+        step_ns = round(STEP_S * _ONE_S)
+        step_sim_s = STEP_S * self.scenario.clock.speed
+        opened = [0] * len(self._schedules)
+        cpu_before = time.process_time()
+        # The world's first state must exist before the first message is due.
+        self._step(step_sim_s)
+        self.t0_ns = now_ns()
+        next_step_ns = step_ns
+        next_sample_ns = 0
+        wake_ns = 0
+        lag_ns = 0
+        while not self.stop_requested:
+            elapsed = now_ns() - self.t0_ns
+            lag_ns = max(lag_ns, elapsed - wake_ns)
+            if elapsed >= next_step_ns and elapsed < self.duration_ns:
+                self._step(step_sim_s)
+                next_step_ns += step_ns
+            wait_ns = max(0, next_step_ns - elapsed)
+            finished = True
+            for g, (first, qos, schedule) in enumerate(self._schedules):
+                plan = pace(elapsed, opened[g], schedule)
+                if plan.due:
+                    self._open(first, qos, schedule, opened[g], plan.due)
+                    opened[g] += plan.due
+                if not plan.stop:
+                    finished = False
+                    wait_ns = min(wait_ns, plan.wait_ns)
+            if elapsed >= next_sample_ns:
+                self._sample(elapsed, lag_ns)
+                lag_ns = 0
+                next_sample_ns += _ONE_S
+            if finished and elapsed >= self.duration_ns:
+                break
+            # At least a tick, so that due messages come in batches; sockets are served meanwhile.
+            pause_ns = max(wait_ns, round(TICK_S * _ONE_S))
+            wake_ns = now_ns() - self.t0_ns + pause_ns
+            await self.clock.sleep(pause_ns / _ONE_S)
+        self.end_ns = now_ns()
+        self.cpu_s = time.process_time() - cpu_before
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until everything sent is acknowledged, or no longer than `timeout_s`."""
+        deadline_ns = self.clock.now_ns() + round(timeout_s * _ONE_S)
+        while any(self.transport.backlog()) and self.clock.now_ns() < deadline_ns:
+            await self.clock.sleep(0.05)
+
+    async def close(self, timeout_s: float) -> None:
+        """Disconnect; what was never sent is marked in the ledger as given up at shutdown."""
+        sent = self.ledger.column("sent_ns")
+        for message in await self.transport.close(timeout_s):
+            if not sent[message.token]:
+                self.ledger.dropped(message.token, DropCause.SHUTDOWN)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _step(self, sim_s: float) -> None:
+        self.world.step(sim_s)
+        up = self.world.radio_up
+        changed = np.flatnonzero(up != self._radio_up)
+        if len(changed):
+            for i in changed.tolist():
+                if up[i]:
+                    self.transport.restore(i)
+                else:
+                    self.transport.sever(i, "no radio")
+            self._radio_up = up.copy()
+
+    def _open(self, first: int, qos: int, schedule: Schedule, opened: int, due: int) -> None:
+        """Open messages `opened .. opened + due` of a group: ledger, payload, transport."""
+        number = np.arange(opened, opened + due)
+        intended_ns = self.t0_ns + number * schedule.period_ns // schedule.vehicles
+        vehicles = first + number % schedule.vehicles
+        seen = self.world.observe(vehicles)
+        ts = self._epoch_ms + round(self.world.now_s * 1000)
+        open_row = self.ledger.open
+        publish = self.transport.publish
+        encode = self._encode
+        vins = self.world.vins
+        self.lateness_ns.append(self.clock.now_ns() - intended_ns)
+        columns = zip(
+            vehicles.tolist(),
+            (number // schedule.vehicles + 1).tolist(),
+            intended_ns.tolist(),
+            seen.lat.round(7).tolist(),
+            seen.lon.round(7).tolist(),
+            seen.speed_mps.round(2).tolist(),
+            seen.heading_deg.round(1).tolist(),
+            seen.soc.round(4).tolist(),
+            seen.mode.tolist(),
+            seen.fix.tolist(),
+            seen.acc_m.round(1).tolist(),
+            seen.odo_km.round(3).tolist(),
+            seen.sonar_ok.tolist(),
+            seen.range_cm.tolist(),
+            strict=True,
+        )
+        for (
+            i, seq, due_ns, lat, lon, speed, heading, soc, mode, fix, acc, odo, pinging, ranges
+        ) in columns:  # fmt: skip
+            row = open_row(i, seq, due_ns)
+            payload = encode(
+                Telemetry(
+                    self._run,
+                    vins[i],
+                    seq,
+                    ts,
+                    lat,
+                    lon,
+                    speed,
+                    heading,
+                    soc,
+                    _MODES[mode],
+                    cast(Literal[0, 1, 2], fix),
+                    acc,
+                    odo,
+                    self._firmware,
+                    SonarBurst("right", SONAR_RATE_HZ, ranges) if pinging else None,
+                )
+            )
+            publish(i, Message(row, self._topics[i], payload, qos))
+
+    def _sample(self, elapsed_ns: int, lag_ns: int) -> None:
+        in_flight, stored = self.transport.backlog()
+        self.samples.append(
+            Sample(
+                elapsed_ns / _ONE_S,
+                self._online,
+                in_flight,
+                stored,
+                self.world.truth.occupancy(),
+                lag_ns / 1e6,
+            )
+        )

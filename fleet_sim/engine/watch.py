@@ -1,0 +1,111 @@
+"""Watches a run from the side: is the target still there, did somebody press Ctrl-C?"""
+
+import asyncio
+import enum
+from collections.abc import Coroutine
+from typing import Any
+
+from fleet_sim.engine.backend import Backend
+from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.progress import LiveView
+from fleet_sim.engine.shard import Shard
+from fleet_sim.measure import Outage
+
+EVERY_S = 0.5
+OFFLINE_GIVE_UP_S = 30.0
+"""A run ends when no vehicle has been online for so long."""
+
+
+class Stop(enum.Enum):
+    """Why a run ended before its time."""
+
+    INTERRUPTED = "interrupted"
+    TARGET = "target"
+
+
+class Watch:
+    """Ends the run when it must, and keeps the outages that explain what is missing."""
+
+    def __init__(self, backend: Backend, shard: Shard, view: LiveView, folder: RunFolder) -> None:
+        self.stopped: Stop | None = None
+        self.reason = ""
+        self.outages: list[Outage] = []
+        """Times in which fewer than half of the vehicles with a radio link were online."""
+        self.view = view
+        self._backend = backend
+        self._shard = shard
+        self._folder = folder
+        self._event = asyncio.Event()
+        self._outage_since_ns = 0
+        self._offline_s = 0.0
+
+    def stop(self, kind: Stop, reason: str) -> None:
+        """End the run; the first reason stays."""
+        if self.stopped is None:
+            self.stopped, self.reason = kind, reason
+            self._folder.log("stop", kind=kind.value, reason=reason)
+            self._event.set()
+
+    async def unless_stopped(
+        self, work: Coroutine[Any, Any, None] | asyncio.Task[None], *, cancel: bool = True
+    ) -> bool:
+        """Await `work` and answer True, or answer False as soon as the run is stopped; then `work`
+        is cancelled, or with `cancel=False` left to its owner."""
+        task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
+        stop = asyncio.create_task(self._event.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            if cancel and not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if task.done() and not task.cancelled():
+            await task  # its error is ours
+            return True
+        return False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                self._look()
+                await asyncio.sleep(EVERY_S)
+        finally:
+            self._note_outage(over=True)
+
+    def _look(self) -> None:
+        self.view.tick()
+        gone = self._backend.gone()
+        if gone is not None:
+            self.stop(Stop.TARGET, gone)
+            return
+        shard = self._shard
+        if not shard.t0_ns or shard.end_ns:
+            return
+        reachable = int(shard.world.radio_up.sum())
+        self._note_outage(over=shard.connected >= reachable / 2)
+        if shard.connected or not reachable:
+            self._offline_s = 0.0
+            return
+        self._offline_s += EVERY_S
+        if self._offline_s >= OFFLINE_GIVE_UP_S:
+            self.stop(
+                Stop.TARGET,
+                f"no vehicle has been online for {OFFLINE_GIVE_UP_S:g} s" + shard.failure_reasons(),
+            )
+
+    def _note_outage(self, *, over: bool) -> None:
+        now_ns = self._shard.clock.now_ns()
+        if not over and not self._outage_since_ns:
+            # It may have begun just after the look before.
+            self._outage_since_ns = now_ns - round(EVERY_S * 1e9)
+            self.view.notice = "most vehicles have lost their connection"
+            self._folder.log("outage", connected=self._shard.connected)
+        elif over and self._outage_since_ns:
+            self.outages.append(
+                Outage(self._outage_since_ns, now_ns, "most vehicles had lost their connection")
+            )
+            self._outage_since_ns = 0
+            self.view.notice = ""
+            self._folder.log("recovered", connected=self._shard.connected)
