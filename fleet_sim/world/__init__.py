@@ -1,0 +1,7 @@
+"""City, stalls and demand, fleet state and ground truth."""
+
+from fleet_sim.world.city import City
+from fleet_sim.world.truth import Truth
+from fleet_sim.world.world import MODES, Observation, World, catalog
+
+__all__ = ["MODES", "City", "Observation", "Truth", "World", "catalog"]

@@ -1,0 +1,98 @@
+"""A city: roads, stalls, venues and districts, in local metres and in degrees."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from fleet_sim.contract import RegistrySpot, SpotRegistry
+from fleet_sim.models.arrays import BoolArray, FloatArray
+from fleet_sim.scenario.model import GeneratedCity
+from fleet_sim.world import grid
+from fleet_sim.world.geo import Projection
+from fleet_sim.world.roads import Roads
+from fleet_sim.world.stalls import Stalls
+
+VENUES = ("arena", "market")
+DISTRICTS = ("all", "north", "south", "east", "west")
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    name: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class City:
+    """`x`, `y` are metres east and north of the centre (`projection`)."""
+
+    roads: Roads
+    stalls: Stalls
+    venues: tuple[Venue, ...]
+    projection: Projection
+    lat: FloatArray = field(init=False)
+    """Of each stall's centre, degrees, [S]."""
+    lon: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        lat, lon = self.projection.to_degrees(self.stalls.x, self.stalls.y)
+        object.__setattr__(self, "lat", lat)
+        object.__setattr__(self, "lon", lon)
+
+    @classmethod
+    def generate(cls, spec: GeneratedCity, seed: int) -> "City":
+        """Draw a grid city. Same `spec` and `seed`: the same city, byte for byte.
+
+        `ValueError` for blocks too short for a crossing and too many crossings.
+        """
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 0xC171]))
+        roads, stalls = grid.generate(
+            spec.blocks, float(spec.block_length_m), float(spec.legal_kerb), rng
+        )
+        cols, rows = spec.blocks
+
+        def block(col: int, row: int) -> tuple[float, float]:
+            centre = ((col + 0.5 - cols / 2), (row + 0.5 - rows / 2))
+            return centre[0] * float(spec.block_length_m), centre[1] * float(spec.block_length_m)
+
+        venues = (
+            Venue("arena", *block(cols // 2, rows // 2)),
+            Venue("market", *block(cols // 5, rows // 5)),
+        )
+        return cls(roads, stalls, venues, Projection(spec.lat, spec.lon))
+
+    def venue(self, name: str) -> Venue:
+        for venue in self.venues:
+            if venue.name == name:
+                return venue
+        raise ValueError(f"venue: {name!r} is not in the city (allowed: {', '.join(VENUES)})")
+
+    def district(self, name: str, x: FloatArray, y: FloatArray) -> BoolArray:
+        """Which points are in the district: `all`, or the half on that side of the centre."""
+        halves = {"north": y >= 0, "south": y < 0, "east": x >= 0, "west": x < 0}
+        if name == "all":
+            return np.ones(x.shape, dtype=np.bool_)
+        if name not in halves:
+            raise ValueError(f"district: {name!r} is unknown (allowed: {', '.join(DISTRICTS)})")
+        return np.asarray(halves[name])
+
+    def to_registry(self) -> SpotRegistry:
+        """The stalls as the cloud is told of them; `city` is a hash of their content."""
+        stalls, roads = self.stalls, self.roads
+        spots = [
+            RegistrySpot(
+                id=stalls.id[i],
+                lat=round(float(self.lat[i]), 7),
+                lon=round(float(self.lon[i]), 7),
+                bearing_deg=float(roads.bearing_deg[stalls.edge[i]]),
+                length_m=float(stalls.length[i]),
+                lane_offset_m=float(stalls.lane_offset[i]),
+                street=roads.streets[roads.street_of[stalls.edge[i]]],
+            )
+            for i in range(stalls.n)
+        ]
+        digest = hashlib.sha256(msgspec.json.encode(spots)).hexdigest()[:16]
+        return SpotRegistry(city=digest, spots=spots)

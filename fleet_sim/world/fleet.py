@@ -1,0 +1,220 @@
+"""State of all vehicles as arrays, and how they drive."""
+
+import numpy as np
+
+from fleet_sim.models import motion, radio, vehicle
+from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
+from fleet_sim.models.battery import RoadLoads, trip_energy_j
+from fleet_sim.models.radio import RadioLinks
+from fleet_sim.scenario.model import Scenario
+from fleet_sim.world import traffic
+from fleet_sim.world.city import City
+from fleet_sim.world.routing import STRAIGHT_MPS, Router
+
+DRIVING, CRUISING, PARKED, CHARGING = range(4)
+NONE = -1
+NOWHERE_M = 1e9
+"""`stop_x` of a vehicle that has nothing to stop for."""
+_KEY = 4096.0
+"""Edges are at most 1 km long: `edge * 4096 + x` orders vehicles by lane and position."""
+_FIRST_SLOT_M, _SLOT_M, _LAST_SLOT_M = 8.0, 10.0, 8.0
+"""Where vehicles may stand on an edge when the run begins."""
+
+
+class Fleet:
+    """n vehicles; every public array is [n].
+
+    `x` is the middle of the vehicle (and its antenna and sensor), m along `edge`. A parked
+    vehicle keeps the edge and position of its stall.
+    """
+
+    def __init__(self, scenario: Scenario, city: City, rng: np.random.Generator) -> None:
+        self.city, self.rng = city, rng
+        self.router = Router(city.roads)
+        groups = scenario.fleet
+        count = [group.count for group in groups]
+        n = self.n = sum(count)
+        cars = [vehicle(group.vehicle) for group in groups]
+        self.groups: IntArray = np.repeat(np.arange(len(groups)), count)
+        per = self.groups
+        self.v_max: FloatArray = np.array([float(g.max_speed_mps) for g in groups])[per]
+        self.half: FloatArray = np.array([c.length_m / 2 for c in cars])[per]
+        self.loads = RoadLoads.of([c.load for c in cars]).take(per)
+        self.usable_j: FloatArray = np.array([c.usable_kwh * 3.6e6 for c in cars])[per]
+        self.ac_w: FloatArray = np.array([c.ac_kw * 1e3 for c in cars])[per]
+        low, high = (np.array([float(g.soc[i]) for g in groups])[per] for i in (0, 1))
+        self.soc: FloatArray = rng.uniform(low, high)
+        self.lane_bias: FloatArray = np.clip(rng.normal(0.0, 0.12, n), -0.3, 0.3)
+        """How far right of the lane's centre it drives, m (assumption)."""
+        self.mode: Int8Array = np.full(n, DRIVING, dtype=np.int8)
+        self.edge: IntArray = np.zeros(n, dtype=np.int64)
+        self.prev_edge: IntArray = np.full(n, NONE)
+        self.next_edge: IntArray = np.zeros(n, dtype=np.int64)
+        self.x: FloatArray = np.zeros(n)
+        self.v: FloatArray = np.zeros(n)
+        self.accel: FloatArray = np.zeros(n)
+        self.odo: FloatArray = rng.uniform(5e6, 80e6, n)
+        """Odometer, m."""
+        self.v_turn: FloatArray = np.full(n, STRAIGHT_MPS)
+        self.stop_x: FloatArray = np.full(n, NOWHERE_M)
+        self.stall: IntArray = np.full(n, NONE)
+        """The stall it stands in or heads for."""
+        self.goal_edge: IntArray = np.zeros(n, dtype=np.int64)
+        self.goal_x: FloatArray = np.zeros(n)
+        self.on_road_since_s: FloatArray = np.full(n, -np.inf)
+        self.energy_j: FloatArray = np.zeros(n)
+        """Taken from the pack while driving, regeneration deducted."""
+        self.clamps = 0
+        """Times a vehicle had to be held back harder than it can brake."""
+
+    def links(self, scenario: Scenario, rng: np.random.Generator) -> RadioLinks:
+        """The radio links of this fleet."""
+        kinds = [radio(group.radio) for group in scenario.fleet]
+        return RadioLinks(
+            np.array([k.outage_share for k in kinds])[self.groups],
+            np.array([k.outage_mean_s for k in kinds])[self.groups],
+            np.array([k.rtt_median_s for k in kinds])[self.groups],
+            np.array([k.rtt_log_sigma for k in kinds])[self.groups],
+            rng,
+        )
+
+    def put_on_road(self, idx: IntArray) -> None:
+        """Spread vehicles over the lanes, not closer than 10 m, at a speed that suits their gap.
+
+        `ValueError` when the streets are too short for them.
+        """
+        length = self.city.roads.length
+        slots = ((length - _FIRST_SLOT_M - _LAST_SLOT_M) / _SLOT_M + 1).astype(np.int64)
+        room = int(slots.sum())
+        if idx.size > room:
+            raise ValueError(
+                f"fleet: {idx.size} vehicles on the road do not fit the city's streets "
+                f"(allowed: up to {room}; more city.generate.blocks hold more)"
+            )
+        edge = np.repeat(np.arange(length.size), slots)
+        x = _FIRST_SLOT_M + _SLOT_M * (np.arange(room) - np.repeat(np.cumsum(slots) - slots, slots))
+        place = self.rng.choice(room, idx.size, replace=False)
+        self.edge[idx], self.x[idx] = edge[place], x[place]
+        order = idx[np.argsort(place)]
+        gap = np.full(order.size, _LAST_SLOT_M)
+        same = self.edge[order[1:]] == self.edge[order[:-1]]
+        gap[:-1][same] = np.diff(self.x[order])[same]
+        cap = np.minimum(self.city.roads.limit_mps[self.edge[order]], self.v_max[order])
+        self.v[order] = np.clip((gap - 7.0) * 0.7, 0.0, cap)
+
+    def head_for(self, idx: IntArray, edge: IntArray, x: FloatArray) -> None:
+        """Set destinations and choose the turn at the end of the present edge."""
+        self.goal_edge[idx], self.goal_x[idx] = edge, x
+        self.choose_turn(idx)
+
+    def choose_turn(self, idx: IntArray) -> None:
+        edge = self.edge[idx]
+        turn = self.router.towards(edge, self.goal_edge[idx], self.rng)
+        lost = np.flatnonzero(self.mode[idx] == CRUISING)
+        if lost.size:
+            goal_x, goal_y = self.city.roads.point(
+                self.goal_edge[idx[lost]], self.goal_x[idx[lost]]
+            )
+            turn[lost] = self.router.around(edge[lost], goal_x, goal_y, self.rng)
+        self.next_edge[idx] = turn
+        self.v_turn[idx] = self.router.turn_speed_mps(edge, turn)
+
+    def on_road(self) -> IntArray:
+        """Indices of driving and cruising vehicles, by lane and position."""
+        road = np.flatnonzero(self.mode <= CRUISING)
+        return road[np.argsort(self.edge[road] * _KEY + self.x[road])]
+
+    def drive(self, dt_s: float, now_s: float) -> None:
+        """Move everything on the road by `dt_s`, to `now_s`; take the energy from the packs."""
+        r = self.on_road()
+        if not r.size:
+            return
+        roads = self.city.roads
+        edge, x, v, half = self.edge[r], self.x[r], self.v[r], self.half[r]
+        length = roads.length[edge]
+        to_end = length - x
+        line = to_end - half - traffic.STOP_LINE_M
+        go = traffic.green(roads, now_s)[edge]
+        held = ~go & (line > -1.0) & motion.can_stop(v, line)
+        wanted = self.next_edge[r]
+        gap, lead = traffic.leaders(edge, x, v, half, wanted, to_end, held, roads.n_edges)
+
+        stop = np.minimum(self.stop_x[r] - x, np.where(held, line, NOWHERE_M))
+        standing = np.zeros_like(v)
+        ratio = np.maximum(
+            motion.interaction(v, gap, lead),
+            motion.interaction(v, stop + motion.IDM.standstill_m, standing),
+        )
+        cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
+        cap = motion.approach_speed(cap, self.v_turn[r], to_end)
+        accel = motion.acceleration(v, cap, ratio)
+        v1, ds = motion.advance(v, accel, dt_s)
+        v1, ds = self._no_overlap(r, v1, ds, gap, to_end, wanted, dt_s)
+
+        self.accel[r] = (v1 - v) / dt_s
+        self.v[r] = v1
+        self.x[r] = x + ds
+        self.odo[r] += ds
+        used = trip_energy_j(self.loads.take(r), v, v1, ds, dt_s)
+        self.energy_j[r] += used
+        self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
+        passing = r[ds >= to_end]
+        if passing.size:
+            self._cross(passing)
+
+    def _no_overlap(
+        self,
+        r: IntArray,
+        v1: FloatArray,
+        ds: FloatArray,
+        gap: FloatArray,
+        to_end: FloatArray,
+        wanted: IntArray,
+        dt_s: float,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Nobody drives into the vehicle ahead, and one at a time enters an edge."""
+        room = np.maximum(gap - 0.1, 0.0)
+        crossing = np.flatnonzero(ds >= to_end)
+        if crossing.size > 1:
+            first = traffic.one_each(crossing, wanted[crossing], to_end[crossing] - ds[crossing])
+            late = crossing[~first]
+            room[late] = np.minimum(room[late], np.maximum(to_end[late] - 0.01, 0.0))
+        short = np.flatnonzero(ds > room)
+        if short.size:
+            ds[short] = room[short]
+            held = np.minimum(v1[short], ds[short] / dt_s)
+            self.clamps += int((v1[short] - held > 1.0).sum())
+            v1[short] = held
+        return v1, ds
+
+    def _cross(self, idx: IntArray) -> None:
+        before = self.edge[idx]
+        self.prev_edge[idx] = before
+        self.x[idx] -= self.city.roads.length[before]
+        self.edge[idx] = self.next_edge[idx]
+        self.choose_turn(idx)
+
+    def room_to_join(self, edge: IntArray, x: FloatArray, half: FloatArray) -> BoolArray:
+        """Whether the lane at (`edge`, `x`) [k] has a gap: ahead for standing, behind for the
+        follower's 1.5 s."""
+        r = self.on_road()
+        if not r.size:
+            return np.ones(edge.size, dtype=np.bool_)
+        after = np.searchsorted(self.edge[r] * _KEY + self.x[r], edge * _KEY + x)
+        ahead, behind = r[np.minimum(after, r.size - 1)], r[np.maximum(after - 1, 0)]
+        blocks_ahead = (after < r.size) & (self.edge[ahead] == edge)
+        blocks_ahead &= self.x[ahead] - x < half + self.half[ahead] + 1.0
+        blocks_behind = (after > 0) & (self.edge[behind] == edge)
+        need = half + self.half[behind] + 2.0 + 1.5 * self.v[behind]
+        blocks_behind &= x - self.x[behind] < need
+        return np.asarray(~(blocks_ahead | blocks_behind))
+
+    def position(self, idx: IntArray) -> tuple[FloatArray, FloatArray]:
+        """East, north of the vehicles `idx`, m; parked ones are beside their lane."""
+        parked = (self.mode[idx] >= PARKED) & (self.stall[idx] >= 0)
+        right = self.lane_bias[idx]
+        if parked.any():
+            stalls = self.city.stalls.lane_offset[self.stall[idx[parked]]]
+            right = right.copy()
+            right[parked] = stalls
+        return self.city.roads.point(self.edge[idx], self.x[idx], right)

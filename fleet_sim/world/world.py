@@ -1,0 +1,213 @@
+"""The simulated world: everything that is true, and what vehicles sense of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fleet_sim.models import RADIOS, VEHICLES
+from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, Int16Array, IntArray
+from fleet_sim.models.gnss import GnssModel
+from fleet_sim.scenario.catalog import Catalog
+from fleet_sim.scenario.model import Fault, Phase, Scenario
+from fleet_sim.world import sonar
+from fleet_sim.world.city import VENUES, City
+from fleet_sim.world.demand import Demand
+from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, PARKED, Fleet
+from fleet_sim.world.kerb import Kerb
+from fleet_sim.world.trips import Trips
+from fleet_sim.world.truth import Truth
+from fleet_sim.world.vin import vin
+
+MODES = ("driving", "parked", "charging")
+"""`Observation.mode` indexes these; a vehicle that looks for a stall is driving."""
+_MODE_CODE = np.array([0, 0, 1, 2], dtype=np.int8)
+MAX_STEP_S = 0.5
+"""Longer steps are subdivided: beyond it the following model loses accuracy."""
+DEFAULT_OCCUPANCY = 0.6
+"""While no phase has set one (SFpark's target is 60-80 %)."""
+_SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
+"""Receiver's velocity noise (u-blox M8 data sheet: 0.05 m/s); heading: assumption."""
+
+
+class Observation(NamedTuple):
+    """What k vehicles sense now; arrays of length k."""
+
+    lat: FloatArray
+    lon: FloatArray
+    acc_m: FloatArray
+    """drms that the receiver reports."""
+    fix: Int8Array
+    """0 no position, 1 dead reckoning, 2 satellite fix."""
+    speed_mps: FloatArray
+    heading_deg: FloatArray
+    """0 to below 360."""
+    soc: FloatArray
+    mode: Int8Array
+    """Index into `MODES`."""
+    odo_km: FloatArray
+    range_cm: Int16Array
+    """[k, 20]: side sensor, oldest first, the last sample now, 0.05 s apart; 0: no echo."""
+    sonar_ok: BoolArray
+    """Whether the side sensor is on (driving, 1 m/s to 55 km/h); else `range_cm` means nothing."""
+
+
+class World:
+    """One city with its vehicles. Same scenario and seed: the same truth.
+
+    What is observed, and how often, does not change what happens.
+    """
+
+    def __init__(self, scenario: Scenario, *, seed: int | None = None) -> None:
+        """`ValueError` for a scenario that does not fit its city; `seed` replaces its own."""
+        self.scenario = scenario
+        self.seed = scenario.seed if seed is None else seed
+        streams = np.random.SeedSequence(self.seed).spawn(8)
+        fleet_rng, trips_rng, kerb_rng, demand_rng, field_rng, gnss_rng, radio_rng, sense_rng = (
+            np.random.default_rng(stream) for stream in streams
+        )
+        self.city = City.generate(scenario.city.generate, self.seed)
+        self.fleet = Fleet(scenario, self.city, fleet_rng)
+        self._kerb = Kerb(self.city.stalls, kerb_rng)
+        self._trips = Trips(scenario, self.fleet, self._kerb, trips_rng)
+        first = scenario.phases[0].parking.occupancy
+        occupancy = DEFAULT_OCCUPANCY if first is None else float(first)
+        self.demand = Demand(self._kerb, occupancy, demand_rng)
+        self._gnss = GnssModel(field_rng, gnss_rng)
+        self._links = self.fleet.links(scenario, radio_rng)
+        self._rng = sense_rng
+        self._path = sonar.Path(self.fleet.odo)
+        self.now_s = 0.0
+        """Simulated seconds since the first phase began."""
+        ends = np.cumsum([float(phase.duration_s) for phase in scenario.phases])
+        self._phase_ends: list[float] = ends.tolist()
+        self.phase = -1
+        """Index of the present phase; the last one goes on after its end."""
+        self._struck: dict[int, BoolArray] = {}
+        self.radio_up: BoolArray = self._links.up
+        self.vins: list[str] = [
+            vin(g, i) for g, group in enumerate(scenario.fleet) for i in range(group.count)
+        ]
+        self._enter_phases()
+        self._apply_faults()
+
+    @property
+    def n(self) -> int:
+        """Number of vehicles."""
+        return self.fleet.n
+
+    @property
+    def truth(self) -> Truth:
+        return self._kerb.truth
+
+    @property
+    def groups(self) -> IntArray:
+        """[n] index into `scenario.fleet`."""
+        return self.fleet.groups
+
+    def step(self, dt_s: float) -> None:
+        """Advance everything by `dt_s` > 0 simulated seconds."""
+        if not 0.0 < dt_s < float("inf"):
+            raise ValueError(f"dt_s: {dt_s!r} (allowed: above 0 s)")
+        parts = int(np.ceil(dt_s / MAX_STEP_S - 1e-9))
+        start = self.now_s
+        for part in range(parts):
+            self._advance(dt_s / parts, start + dt_s * (part + 1) / parts)
+
+    def _advance(self, dt_s: float, now_s: float) -> None:
+        self.now_s = now_s
+        self.demand.step(dt_s, now_s)
+        self.fleet.drive(dt_s, now_s)
+        self._trips.step(dt_s, now_s)
+        self._gnss.step(dt_s)
+        self._links.step(dt_s)
+        self._path.push(now_s, self.fleet.odo)
+        self._enter_phases()
+        self._apply_faults()
+
+    def _enter_phases(self) -> None:
+        while self.phase + 1 < len(self._phase_ends):
+            start = self._phase_ends[self.phase] if self.phase >= 0 else 0.0
+            if self.now_s < start - 1e-9:
+                return
+            self.phase += 1
+            self._begin_phase(self.scenario.phases[self.phase], start)
+
+    def _begin_phase(self, phase: Phase, start_s: float) -> None:
+        duration, parking = float(phase.duration_s), phase.parking
+        if self.phase > 0 and parking.occupancy is not None:
+            self.demand.shift_to(float(parking.occupancy), start_s, duration)
+        event = parking.event
+        self._trips.surge(None, None)
+        if event is None:
+            return
+        venue = self.city.venue(event.at)
+        if event.attendance is not None:
+            before = duration / 3 if event.peak_before_s is None else float(event.peak_before_s)
+            self.demand.attract(venue.x, venue.y, event.attendance, start_s, duration, before)
+            self._trips.surge(venue.x, venue.y)
+        if event.leaves is not None:
+            self.demand.disperse(float(event.leaves), start_s, duration)
+
+    def _apply_faults(self) -> None:
+        self.radio_up = self._links.up
+        for i, fault in enumerate(self.scenario.faults):
+            active = fault.at_s <= self.now_s < fault.at_s + fault.for_s
+            if active and i not in self._struck:
+                self._struck[i] = self._hit_by(fault)
+            if active:
+                self.radio_up = self.radio_up & ~self._struck[i]
+
+    def _hit_by(self, fault: Fault) -> BoolArray:
+        x, y = self.fleet.position(np.arange(self.n))
+        return self.city.district(fault.radio.district, x, y)
+
+    def observe(self, idx: IntArray) -> Observation:
+        """What the vehicles `idx` [k] sense now."""
+        fleet = self.fleet
+        x, y = fleet.position(idx)
+        edge = fleet.edge[idx]
+        error, acc_m = self._gnss.observe(x, y, self.city.roads.reception[edge])
+        lat, lon = self.city.projection.to_degrees(x + error[:, 0], y + error[:, 1])
+        noise = self._rng.standard_normal((2, idx.size))
+        moving = fleet.v[idx] > 0.0
+        speed = np.maximum(fleet.v[idx] + _SPEED_SIGMA_MPS * noise[0] * moving, 0.0)
+        heading = self.city.roads.bearing_deg[edge] + _HEADING_SIGMA_DEG * noise[1]
+        range_cm, sonar_ok = sonar.sense(fleet, self._kerb, self._path, idx, self.now_s, self._rng)
+        return Observation(
+            lat=lat,
+            lon=lon,
+            acc_m=acc_m,
+            fix=np.full(idx.size, 2, dtype=np.int8),
+            speed_mps=speed,
+            heading_deg=heading % 360.0,
+            soc=fleet.soc[idx],
+            mode=_MODE_CODE[fleet.mode[idx]],
+            odo_km=fleet.odo[idx] / 1000.0,
+            range_cm=range_cm,
+            sonar_ok=sonar_ok,
+        )
+
+    def rtt_s(self, idx: IntArray) -> FloatArray:
+        """A fresh round trip time for each vehicle `idx` [k], s."""
+        return self._links.rtt_s(idx)
+
+    def counts(self) -> dict[str, int]:
+        """How many vehicles do what, and how the stalls are."""
+        modes = np.bincount(self.fleet.mode, minlength=4)
+        occupied = int(self.truth.occupied.sum())
+        return {
+            "driving": int(modes[DRIVING]),
+            "cruising": int(modes[CRUISING]),
+            "parked": int(modes[PARKED]),
+            "charging": int(modes[CHARGING]),
+            "radio_down": int(self.n - self.radio_up.sum()),
+            "stalls": self.city.stalls.n,
+            "occupied_stalls": occupied,
+            "free_stalls": self.city.stalls.n - occupied,
+            "turned_away": self.demand.turned_away,
+        }
+
+
+def catalog() -> Catalog:
+    """The preset names that a scenario may use."""
+    return Catalog(vehicles=tuple(VEHICLES), radios=tuple(RADIOS), venues=VENUES)
