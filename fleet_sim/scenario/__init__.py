@@ -20,6 +20,8 @@ from fleet_sim.scenario.model import (
 )
 from fleet_sim.scenario.problems import Problem, ScenarioError
 from fleet_sim.scenario.resizing import scale_fleet, with_duration
+from fleet_sim.scenario.schema import json_schema
+from fleet_sim.scenario.starter import starter_text, write_starter
 from fleet_sim.scenario.units import ByteSize, Duration, Fraction, Length, Speed, dec_hook, enc_hook
 
 __all__ = [
@@ -48,8 +50,11 @@ __all__ = [
     "dec_hook",
     "dump",
     "enc_hook",
+    "json_schema",
     "load",
     "loads",
     "scale_fleet",
+    "starter_text",
     "with_duration",
+    "write_starter",
 ]

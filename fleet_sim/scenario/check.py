@@ -17,6 +17,8 @@ MIN_WALL_PERIOD_S = 0.05
 MAX_MESSAGES_PER_S = 1_000_000
 """Of the whole fleet, by the wall clock. Far above what one machine generates: it catches slips."""
 MAX_VEHICLES = 1_000_000
+MAX_CROSSINGS = 4_096
+"""The tables of shortest paths grow with the square of it."""
 _EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 _SLACK_S = 1e-6
@@ -40,6 +42,7 @@ def check(
         *_duplicates("fleet", "group", [group.group for group in scenario.fleet]),
         *_duplicates("phases", "name", [phase.name for phase in scenario.phases]),
         *_clock(scenario),
+        *_city(scenario),
         *_fleet(scenario),
         *_events(scenario),
         *_faults(scenario),
@@ -62,6 +65,17 @@ def _clock(scenario: Scenario) -> Iterator[Finding]:
     if not _EARLIEST <= start <= _LATEST:
         allowed = f"{_EARLIEST.year}..{_LATEST.year}"
         yield ("clock", "start"), f"{start.isoformat()} is not allowed (allowed: {allowed})"
+
+
+def _city(scenario: Scenario) -> Iterator[Finding]:
+    columns, rows = scenario.city.generate.blocks
+    crossings = (columns + 1) * (rows + 1)
+    if crossings > MAX_CROSSINGS:
+        yield (
+            ("city", "generate", "blocks"),
+            f"[{columns}, {rows}] is not allowed, it has {crossings} crossings "
+            f"(allowed: at most {MAX_CROSSINGS} crossings, such as [63, 63])",
+        )
 
 
 def _fleet(scenario: Scenario) -> Iterator[Finding]:

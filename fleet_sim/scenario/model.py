@@ -30,7 +30,7 @@ Venue = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "venues", "allowed"
 Period = Annotated[Duration, Meta(extra={"min": Duration.parse("50ms"), "max": Duration(3600)})]
 PhaseDuration = Annotated[Duration, Meta(extra={"min": Duration.parse("100ms")})]
 FaultDuration = Annotated[Duration, Meta(extra={"min": Duration.parse("1ms")})]
-BlockLength = Annotated[Length, Meta(extra={"min": Length(30), "max": Length(1000)})]
+BlockLength = Annotated[Length, Meta(extra={"min": Length(40), "max": Length(1000)})]
 DrivingSpeed = Annotated[
     Speed, Meta(extra={"min": Speed.parse("5km/h"), "max": Speed.parse("250km/h")})
 ]

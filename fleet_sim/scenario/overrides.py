@@ -5,7 +5,6 @@ A path is names and indices: `fleet[0].count`. An item of a list can be named by
 double quotes: `thresholds."audit_lost"`. The value is YAML.
 """
 
-import json
 import re
 
 from fleet_sim.scenario.nodes import Entry, Node, compose
@@ -28,13 +27,17 @@ _NAME_FIELDS = ("group", "name")
 def apply_overrides(root: Node, overrides: tuple[str, ...], problems: list[Problem]) -> Node:
     """The tree with each override put in, in order; what cannot be is added to `problems`."""
     for text in overrides:
-        place = Place(f"--set {shorten(json.dumps(text, ensure_ascii=False)[1:-1], 100)}")
+        place = Place(f"--set {_one_line(text)}")
         try:
             path, value = _parse(text, place, problems)
             root = _put(root, path, value, place, ())
         except ScenarioError as error:
             problems.extend(error.problems)
     return root
+
+
+def _one_line(text: str) -> str:
+    return shorten("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text), 100)
 
 
 def _fail(place: Place, path: Path, message: str) -> ScenarioError:

@@ -1,4 +1,4 @@
-"""The same scenario with more or fewer vehicles, or longer or shorter: `--vehicles`, `--duration`."""
+"""More vehicles or fewer (`--vehicles`), longer or shorter (`--duration`): the same scenario."""
 
 import msgspec
 

@@ -147,7 +147,7 @@ class Fraction(_Quantity):
     __slots__ = ()
 
     ALLOWED = "a share: 0%..100% or a number 0..1"
-    PATTERN = rf"^{_NUMBER}%$"
+    PATTERN = r"^(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?)%$"
     EXAMPLES = ("5%", "37.5%", "100%")
     MAX = 1.0
     UNITS: ClassVar[Mapping[str, Decimal]] = {"%": Decimal("0.01")}
