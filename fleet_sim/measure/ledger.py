@@ -1,0 +1,168 @@
+"""The ledger: what the generator meant to send, sent, and had acknowledged. One row a message.
+
+Three Python calls a message run in the engine's hot path, so a row is written through memoryviews
+of NumPy columns: an item assignment costs less there than on the array itself.
+"""
+
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+REJECTED_FROM = 0x80
+"""MQTT 5 reason codes from here on are failures (MQTT 5.0, section 2.4)."""
+
+MAX_RESENT = 255
+
+Column = Literal[
+    "vehicle", "seq", "intended_ns", "sent_ns", "acked_ns", "reason", "cause", "resent"
+]
+
+_DTYPES: dict[Column, type[np.generic]] = {
+    "vehicle": np.uint32,
+    "seq": np.uint32,
+    "intended_ns": np.int64,
+    "sent_ns": np.int64,
+    "acked_ns": np.int64,
+    "reason": np.uint8,
+    "cause": np.uint8,
+    "resent": np.uint8,
+}
+
+
+class DropCause(IntEnum):
+    """Why the generator gave a message up."""
+
+    NONE = 0
+    BUFFER_FULL = 1
+    """The vehicle's store-and-forward buffer overflowed."""
+    SHUTDOWN = 2
+    """The run ended before it was sent."""
+    REJECTED = 3
+    """The broker answered with a reason code of 128 or more."""
+    LATE_SKIPPED = 4
+    """The generator could not keep up and skipped it."""
+
+
+class LedgerColumns(NamedTuple):
+    """All columns of a ledger, each `[n]`; times are ns since the epoch and 0 is "never"."""
+
+    vehicle: NDArray[np.uint32]
+    seq: NDArray[np.uint32]
+    intended_ns: NDArray[np.int64]
+    sent_ns: NDArray[np.int64]
+    acked_ns: NDArray[np.int64]
+    reason: NDArray[np.uint8]
+    cause: NDArray[np.uint8]
+    resent: NDArray[np.uint8]
+
+    @property
+    def acknowledged(self) -> NDArray[np.bool_]:
+        """Rows with a PUBACK that reports success."""
+        accepted: NDArray[np.bool_] = (self.acked_ns != 0) & (self.reason < REJECTED_FROM)
+        return accepted
+
+
+class Ledger:
+    """Structure of arrays that doubles when it is full. `capacity`: rows expected, at least 1.
+
+    Times are ns since the epoch. A row index from `open` stays valid for ever. The caller keeps
+    `(vehicle, seq)` unique; the audit refuses a ledger in which it is not.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_arrays",
+        "_capacity",
+        "_cause",
+        "_intended",
+        "_n",
+        "_reason",
+        "_resent",
+        "_sent",
+        "_seq",
+        "_vehicle",
+    )
+
+    def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"ledger: capacity {capacity} is not allowed (allowed: at least 1)")
+        self._n = 0
+        self._bind({name: np.zeros(capacity, dtype) for name, dtype in _DTYPES.items()})
+
+    def _bind(self, arrays: dict[Column, NDArray[Any]]) -> None:
+        self._arrays = arrays
+        self._capacity = len(arrays["vehicle"])
+        self._vehicle = arrays["vehicle"].data
+        self._seq = arrays["seq"].data
+        self._intended = arrays["intended_ns"].data
+        self._sent = arrays["sent_ns"].data
+        self._acked = arrays["acked_ns"].data
+        self._reason = arrays["reason"].data
+        self._cause = arrays["cause"].data
+        self._resent = arrays["resent"].data
+
+    def _grow(self) -> None:
+        bigger: dict[Column, NDArray[Any]] = {}
+        for name, old in self._arrays.items():
+            bigger[name] = np.zeros(2 * self._capacity, old.dtype)
+            bigger[name][: self._capacity] = old
+        self._bind(bigger)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def open(self, vehicle: int, seq: int, intended_ns: int) -> int:
+        """A message is due at `intended_ns`; the row that the other calls take."""
+        row = self._n
+        if row == self._capacity:
+            self._grow()
+        self._vehicle[row] = vehicle
+        self._seq[row] = seq
+        self._intended[row] = intended_ns
+        self._n = row + 1
+        return row
+
+    def sent(self, row: int, t_ns: int) -> None:
+        """It was handed to the socket. Again for a resend: the first time stays, and a rejection
+        of the earlier attempt is forgotten.
+        """
+        if self._sent[row]:
+            if self._resent[row] < MAX_RESENT:
+                self._resent[row] += 1
+            if self._cause[row]:
+                self._acked[row] = self._reason[row] = self._cause[row] = 0
+        else:
+            self._sent[row] = t_ns
+
+    def acked(self, row: int, t_ns: int, reason: int) -> None:
+        """The PUBACK came, with this MQTT 5 reason code; 128 and more makes it `REJECTED`.
+
+        Once an attempt: only a resend opens the row for another acknowledgement.
+        """
+        self._acked[row] = t_ns
+        if reason:
+            self._reason[row] = reason
+            if reason >= REJECTED_FROM:
+                self._cause[row] = DropCause.REJECTED
+
+    def dropped(self, row: int, cause: int) -> None:
+        """The generator gave it up, for this `DropCause`."""
+        self._cause[row] = cause
+
+    def column(self, name: Column) -> NDArray[Any]:
+        """View of one column, `[len(self)]`, without a copy.
+
+        It shows later writes to its rows, until the ledger grows: take it when the run is over.
+        """
+        return self._arrays[name][: self._n]
+
+    def columns(self) -> LedgerColumns:
+        """Views of all columns, without a copy."""
+        return LedgerColumns(**{name: self.column(name) for name in _DTYPES})
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, bytes (35 a row of capacity)."""
+        return sum(array.nbytes for array in self._arrays.values())

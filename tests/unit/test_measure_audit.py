@@ -1,0 +1,489 @@
+"""The audit names what is wrong with a run, and nothing else.
+
+A perfect run is made up, then broken in known ways; besides, everything is compared with an oracle
+in plain Python.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet_sim.measure.audit import AuditResult, Outage, audit
+from fleet_sim.measure.fates import Fate
+from fleet_sim.measure.ledger import DropCause, Ledger
+
+T0 = 1_780_000_000_000_000_000
+MS = 1_000_000
+SEQUENCE0 = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
+
+
+def vin(vehicle: int) -> str:
+    return f"5YJ3E1EA{vehicle:09d}"
+
+
+def ranges(seqs: set[int]) -> str:
+    """`{1, 2, 4}` → `1-2,4`."""
+    parts: list[list[int]] = []
+    for seq in sorted(seqs):
+        if parts and parts[-1][1] == seq - 1:
+            parts[-1][1] = seq
+        else:
+            parts.append([seq, seq])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+@dataclass
+class Pipeline:
+    """A run in which every message arrived, and the ways to break it."""
+
+    counts: list[int]
+    shards: int = 2
+    rows: dict[tuple[int, int], int] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=lambda: Ledger(1))
+    stream: list[list[tuple[int, int]]] = field(default_factory=list)
+    applied: list[set[int]] = field(default_factory=list)
+    newest: dict[str, int] = field(default_factory=dict)
+    again: list[int] = field(default_factory=list)
+    unacked: set[tuple[int, int]] = field(default_factory=set)
+    late_sent: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stream = [[] for _ in range(self.shards)]
+        self.applied = [set(range(1, n + 1)) for n in self.counts]
+        for seq in range(1, max(self.counts, default=0) + 1):
+            for vehicle, n in enumerate(self.counts):
+                if seq <= n:
+                    self.stream[vehicle % self.shards].append((vehicle, seq))
+        self.newest = {vin(v): n for v, n in enumerate(self.counts) if n}
+
+    def messages(self) -> list[tuple[int, int]]:
+        return [(v, s) for v, n in enumerate(self.counts) for s in range(1, n + 1)]
+
+    def write_ledger(self) -> None:
+        for vehicle, seq in self.messages():
+            row = self.ledger.open(vehicle, seq, T0 + seq * 1000 * MS + vehicle)
+            self.rows[vehicle, seq] = row
+            self.ledger.sent(
+                row, self.late_sent.get((vehicle, seq), T0 + seq * 1000 * MS + MS // 5)
+            )
+            if (vehicle, seq) not in self.unacked:
+                self.ledger.acked(row, T0 + seq * 1000 * MS + 14 * MS, 0)
+
+    def archive(self) -> list[tuple[str, int, str, int, float, float]]:
+        rows = []
+        for shard, records in enumerate(self.stream):
+            for i, (vehicle, seq) in enumerate(records):
+                arrival = T0 / MS + seq * 1000 + 30
+                name = f"shardId-{shard:012d}"
+                rows.append((vin(vehicle), seq, name, SEQUENCE0 + i, arrival, arrival + 100))
+        return rows + [rows[i] for i in self.again]
+
+    def audit(self, **options: object) -> AuditResult:
+        return audit(
+            self.ledger.columns(),
+            self.archive(),
+            {vin(v): ranges(a) for v, a in enumerate(self.applied) if a},
+            {v: n for v, n in self.newest.items() if n},
+            [vin(v) for v in range(len(self.counts))],
+            t0_ns=T0,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+def named(result: AuditResult) -> set[tuple[str, int, str]]:
+    return {(s.vin, s.seq, s.fate) for s in result.report.stories}
+
+
+COUNTS = st.lists(st.integers(0, 12), min_size=1, max_size=6).filter(lambda c: sum(c) > 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(COUNTS, st.integers(1, 3))
+def test_a_perfect_run_has_no_problem(counts: list[int], shards: int) -> None:
+    run = Pipeline(counts, shards)
+    run.write_ledger()
+    report = run.audit().report
+    assert report.messages == report.sent == report.acknowledged == sum(counts)
+    assert report.archived == report.applied == sum(counts)
+    assert report.fates == {"applied": sum(counts)}
+    assert (report.unexplained, report.explained, report.stories) == (0, 0, [])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), COUNTS.filter(lambda c: max(c) >= 3), st.integers(1, 3))
+def test_each_break_is_named_and_nothing_else(
+    data: st.DataObject, counts: list[int], shards: int
+) -> None:
+    run = Pipeline(counts, shards)
+    kinds = ["lost", "duplicated", "reordered", "unapplied", "phantom", "applied_not_archived"]
+    kind = data.draw(st.sampled_from(kinds))
+    vehicle = data.draw(st.sampled_from([v for v, n in enumerate(counts) if n >= 3]))
+    seq = data.draw(st.integers(1, counts[vehicle] - 1))  # not the newest
+    stream = run.stream[vehicle % shards]
+    at = stream.index((vehicle, seq))
+    if kind == "lost":
+        del stream[at]
+        run.applied[vehicle].discard(seq)
+    elif kind == "duplicated":
+        stream.insert(data.draw(st.integers(0, len(stream))), (vehicle, seq))
+    elif kind == "reordered":
+        after = stream.index((vehicle, seq + 1))
+        stream[at], stream[after] = stream[after], stream[at]
+    elif kind == "unapplied":
+        run.applied[vehicle].discard(seq)
+    elif kind == "phantom":
+        seq = counts[vehicle] + data.draw(st.integers(1, 1000))
+        stream.insert(data.draw(st.integers(0, len(stream))), (vehicle, seq))
+    else:
+        del stream[at]
+    run.write_ledger()
+    report = run.audit().report
+    if kind == "duplicated":
+        # A copy put in front of an earlier message is a disorder of those, too.
+        ahead = {m for m in run.messages() if is_late(stream, m)}
+        expected = {(vin(v), s, "reordered") for v, s in ahead} | {(vin(vehicle), seq, kind)}
+        assert report.reordered == len(ahead)
+    else:
+        expected = {(vin(vehicle), seq, kind)}
+        assert report.reordered == (kind == "reordered")
+    assert {(s.vin, s.seq, s.fate) for s in report.stories} == expected
+    assert report.unexplained == len(expected)
+    assert report.explained == 0
+    for name in kinds:
+        if name != "reordered":
+            assert getattr(report, name) == (name == kind), name
+
+
+def is_late(stream: list[tuple[int, int]], message: tuple[int, int]) -> bool:
+    if message not in stream:
+        return False
+    before = stream[: stream.index(message)]
+    return any(v == message[0] and s > message[1] for v, s in before)
+
+
+class Oracle:
+    """The same findings by loops over one message after the other."""
+
+    def __init__(
+        self,
+        ledger: dict[tuple[int, int], tuple[int, int, int, int, int]],
+        archive: list[tuple[int, int, str, int]],
+        applied: dict[int, set[int]],
+        qos0: set[int],
+    ) -> None:
+        lines = Counter(archive)
+        self.rearchived = sum(n - 1 for n in lines.values())
+        stream = sorted(lines, key=lambda r: (r[2], r[3], r[0], r[1]))
+        copies: Counter[tuple[int, int]] = Counter((v, s) for v, s, _, _ in stream)
+        self.phantoms = {m for m in copies if m not in ledger}
+        self.reordered, sent_late = set(), set()
+        seen: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for v, s, _, _ in stream:
+            if (v, s) in ledger and ledger[v, s][0] and (v, s) not in {(v, q) for q, _ in seen[v]}:
+                mine = (ledger[v, s][0], s)
+                if any(q > s for q, _ in seen[v]):
+                    self.reordered.add((v, s))
+                if any((t, q) > mine for q, t in seen[v]):
+                    sent_late.add((v, s))
+                seen[v].append((s, mine[0]))
+        self.strangers = {
+            (v, s)
+            for v, seqs in applied.items()
+            for s in seqs
+            if (v, s) not in ledger and (v, s) not in copies
+        }
+        self.fate: dict[tuple[int, int], Fate] = {}
+        self.explained: set[tuple[int, int]] = set()
+        for m, (sent, acked, reason, cause, resent) in ledger.items():
+            ok = bool(acked) and reason < 128
+            archived, done = copies[m] > 0, m[1] in applied.get(m[0], set())
+            fate = Fate.APPLIED
+            if not sent and archived:
+                fate = Fate.PHANTOM
+            elif done and not archived:
+                fate = Fate.APPLIED_NOT_ARCHIVED
+            elif archived and not done:
+                fate = Fate.UNAPPLIED
+            elif not archived and ok:
+                fate = Fate.LOST
+            elif not archived and cause:
+                fate = Fate.DROPPED
+                self.explained.add(m)
+            elif not archived and sent and m[0] in qos0:
+                fate = Fate.LOST_QOS0
+            elif not sent:
+                fate = Fate.UNSENT
+            elif not archived:
+                fate = Fate.UNACKNOWLEDGED
+            elif copies[m] > 1:
+                fate = Fate.DUPLICATED
+                if resent:
+                    self.explained.add(m)
+            elif m in self.reordered:
+                fate = Fate.REORDERED
+                if resent or m not in sent_late:
+                    self.explained.add(m)
+            elif not ok and m[0] not in qos0:
+                fate = Fate.UNACKNOWLEDGED_ARCHIVED
+            self.fate[m] = fate
+        harmless = (Fate.APPLIED, Fate.UNACKNOWLEDGED_ARCHIVED)
+        self.unexplained = (
+            sum(f not in harmless and m not in self.explained for m, f in self.fate.items())
+            + len(self.phantoms)
+            + len(self.strangers)
+        )
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_agrees_with_the_oracle_on_any_mess(data: st.DataObject) -> None:
+    vehicles = 3
+    message = st.tuples(st.integers(0, vehicles - 1), st.integers(1, 6))
+    known = data.draw(st.lists(message, unique=True, max_size=14))
+    ledger = Ledger(1)
+    facts = {}
+    for v, s in known:
+        sent = data.draw(st.sampled_from([0, *range(T0 + 1, T0 + 9)]))
+        acked = data.draw(st.sampled_from([0, T0 + 50])) if sent else 0
+        reason = data.draw(st.sampled_from([0, 16, 135])) if acked else 0
+        resent = data.draw(st.sampled_from([0, 0, 1])) if sent else 0
+        row = ledger.open(v, s, T0)
+        for _ in range(resent + 1 if sent else 0):
+            ledger.sent(row, sent)
+        if acked:
+            ledger.acked(row, acked, reason)
+        cause = DropCause.REJECTED if reason >= 128 else DropCause.NONE
+        if not acked and data.draw(st.booleans()):
+            cause = data.draw(st.sampled_from([DropCause.BUFFER_FULL, DropCause.SHUTDOWN]))
+            ledger.dropped(row, cause)
+        facts[v, s] = (sent, acked, reason, cause, resent)
+    shard = st.sampled_from(["shardId-1", "shardId-2"])
+    # Vehicle 3 is not one of the run's.
+    number = st.builds(
+        lambda high, middle, low: high << 128 | middle << 64 | low,
+        *[st.sampled_from([0, 0, 1, 2**58]), st.integers(0, 2), st.integers(0, 3)],
+    )
+    strange = st.tuples(st.integers(0, vehicles), st.integers(1, 8), shard, number)
+    usual = [st.tuples(st.just(v), st.just(s), shard, number) for v, s in known]
+    archive = data.draw(st.lists(st.one_of(*usual, strange), max_size=20))
+    archive += data.draw(st.lists(st.sampled_from(archive), max_size=3)) if archive else []
+    applied = {
+        v: data.draw(st.sets(st.integers(1, 8)) | st.just({s for w, s, _, _ in archive if w == v}))
+        for v in range(vehicles + 1)
+    }
+    qos0 = data.draw(st.sets(st.integers(0, vehicles - 1)))
+
+    result = audit(
+        ledger.columns(),
+        [(vin(v), s, shard, n, T0 / MS + i, T0 / MS) for i, (v, s, shard, n) in enumerate(archive)],
+        {vin(v): ranges(seqs) for v, seqs in applied.items() if seqs},
+        {vin(v): max(seqs) for v, seqs in applied.items() if seqs},
+        [vin(v) for v in range(vehicles)],
+        qos0=np.array([v in qos0 for v in range(vehicles)]),
+    )
+
+    oracle = Oracle(facts, archive, applied, qos0)
+    assert {m: Fate(f) for m, f in zip(known, result.fate, strict=True)} == oracle.fate
+    explained = {m for m, e in zip(known, result.explained, strict=True) if e}
+    assert explained == oracle.explained
+    assert result.report.reordered == len(oracle.reordered)
+    assert result.report.rearchived == oracle.rearchived
+    assert result.report.unexplained == oracle.unexplained
+    assert sum(result.report.fates.values()) == len(known)
+
+
+def test_a_retry_of_the_same_stream_record_is_harmless() -> None:
+    run = Pipeline([3])
+    run.again = [1]
+    run.write_ledger()
+    report = run.audit().report
+    assert (report.rearchived, report.duplicated, report.unexplained) == (1, 0, 0)
+
+
+def test_a_resend_explains_a_duplicate() -> None:
+    run = Pipeline([3])
+    run.stream[0].append((0, 2))
+    run.write_ledger()
+    run.ledger.sent(run.rows[0, 2], T0 + 99)
+    report = run.audit().report
+    assert (report.duplicated, report.explained, report.unexplained) == (1, 1, 0)
+    assert report.stories[0].explanation == "resent 1 x"
+
+
+def test_messages_that_were_sent_out_of_order_explain_their_order_in_the_stream() -> None:
+    run = Pipeline([4])
+    run.stream[0] = [(0, 1), (0, 3), (0, 4), (0, 2)]
+    run.late_sent[0, 2] = T0 + 60_000 * MS
+    run.write_ledger()
+    report = run.audit().report
+    assert (report.reordered, report.explained, report.unexplained) == (1, 1, 0)
+    assert report.stories[0].explanation == "sent out of order"
+
+
+def test_an_outage_explains_what_was_in_the_air_and_nothing_else() -> None:
+    run = Pipeline([6, 6])
+    for gone in [(0, 2), (0, 5), (1, 2)]:
+        run.stream[gone[0]].remove(gone)
+        run.applied[gone[0]].discard(gone[1])
+        run.unacked.add(gone)
+    run.write_ledger()
+    window = (T0 + 2_500 * MS, T0 + 3_000 * MS, "radio down in the north")
+    grace = 500 * MS
+    report = run.audit(outages=[Outage(*window)], grace_ns=grace).report
+    assert (report.unacknowledged_missing, report.explained, report.unexplained) == (3, 2, 1)
+    assert [(s.seq, s.explanation) for s in report.stories] == [
+        (5, ""),
+        (2, "radio down in the north"),
+        (2, "radio down in the north"),
+    ]
+    # The first of two that overlap is named.
+    both = [Outage(*window), Outage(T0, T0 + 10**12, "the target was down")]
+    stories = run.audit(outages=both, grace_ns=grace).report.stories
+    assert sorted(s.explanation for s in stories) == [both[0].what, both[0].what, both[1].what]
+    # The same outage of the other vehicle alone, and one that began too late.
+    report = run.audit(outages=[Outage(*window, vehicles=[1])], grace_ns=grace).report
+    assert (report.explained, report.unexplained) == (1, 2)
+    assert run.audit(outages=[Outage(*window)], grace_ns=100 * MS).report.unexplained == 3
+
+
+def test_no_outage_explains_the_loss_of_an_acknowledged_message() -> None:
+    run = Pipeline([3])
+    run.stream[0].remove((0, 2))
+    run.applied[0].discard(2)
+    run.write_ledger()
+    report = run.audit(outages=[Outage(T0, T0 + 10**12, "everything down")]).report
+    assert (report.lost, report.unexplained) == (1, 1)
+    assert report.stories[0].known == [
+        "intended 2.000 s",
+        "sent +0.2 ms",
+        "acknowledged +14.0 ms",
+        "never archived",
+        "never applied",
+    ]
+
+
+def test_a_missing_acknowledgement_of_an_archived_message_is_harmless() -> None:
+    run = Pipeline([3])
+    run.unacked.add((0, 3))
+    run.write_ledger()
+    report = run.audit().report
+    assert (report.unacknowledged, report.unacknowledged_archived) == (1, 1)
+    assert report.fates == {"applied": 2, "unacknowledged_archived": 1}
+    assert report.unexplained == 0
+
+
+@pytest.mark.parametrize("cause", [c for c in DropCause if c])
+def test_a_drop_is_explained_by_its_cause(cause: DropCause) -> None:
+    ledger = Ledger(1)
+    row = ledger.open(0, 1, T0)
+    if cause is DropCause.REJECTED:
+        ledger.sent(row, T0 + MS)
+        ledger.acked(row, T0 + 2 * MS, 0x97)
+    else:
+        ledger.dropped(row, cause)
+    report = audit(ledger.columns(), [], {}, {}, [vin(0)]).report
+    assert report.dropped == {cause.name.lower(): 1}
+    assert (report.acknowledged, report.explained, report.unexplained) == (0, 1, 0)
+    assert report.stories[0].explanation
+
+
+def test_a_message_neither_sent_nor_given_up_is_unexplained() -> None:
+    ledger = Ledger(1)
+    ledger.open(0, 1, T0)
+    report = audit(ledger.columns(), [], {}, {}, [vin(0)]).report
+    assert (report.unsent, report.unexplained) == (1, 1)
+
+
+def test_without_a_cloud_acknowledgements_alone_are_audited() -> None:
+    run = Pipeline([3])
+    run.unacked.add((0, 2))
+    run.write_ledger()
+    report = audit(run.ledger.columns(), None, None, None, [vin(0)]).report
+    assert (report.archived, report.applied) == (None, None)
+    assert report.fates == {"acknowledged": 2, "unacknowledged": 1}
+    assert (report.lost, report.unexplained) == (0, 1)
+    assert "audit_archived" not in report.metrics()
+
+
+def test_applied_numbers_that_nobody_sent_are_counted_and_named_however_many() -> None:
+    run = Pipeline([3])
+    run.write_ledger()
+    report = audit(
+        run.ledger.columns(), run.archive(), {vin(0): "1-4000000000"}, {vin(0): 4 * 10**9}, [vin(0)]
+    ).report
+    assert report.applied_not_archived == report.unexplained == 4 * 10**9 - 3
+    assert len(report.stories) == 100
+    assert (report.stories[0].seq, report.stories[0].fate) == (4, "applied_not_archived")
+
+
+@pytest.mark.parametrize("stored", [2, 4, 0])
+def test_a_stored_newest_that_contradicts_the_applied_numbers(stored: int) -> None:
+    run = Pipeline([3])
+    run.newest[vin(0)] = stored
+    run.write_ledger()
+    report = run.audit().report
+    assert (report.newest_mismatch, report.unexplained) == (1, 1)
+    assert named(run.audit()) == {(vin(0), stored, "newest_mismatch")}
+
+
+def test_stage_times_come_from_the_first_copy() -> None:
+    run = Pipeline([2])
+    run.stream[0].append((0, 1))
+    run.write_ledger()
+    archive = run.archive()
+    late = archive[-1]
+    archive[-1] = (*late[:4], late[4] + 5000, late[5] + 5000)
+    result = audit(run.ledger.columns(), archive, {vin(0): "1-2"}, {vin(0): 2}, [vin(0)])
+    assert result.stream_ns.tolist() == [T0 + 1030 * MS, T0 + 2030 * MS]
+    assert result.processed_ns.tolist() == [T0 + 1130 * MS, T0 + 2130 * MS]
+
+
+def test_metrics_are_counts() -> None:
+    run = Pipeline([3])
+    run.write_ledger()
+    metrics = run.audit().report.metrics()
+    assert metrics["audit_lost"] == {"count": 0}
+    assert metrics["audit_unexplained"] == {"count": 0}
+    assert metrics["audit_applied"] == {"count": 3}
+    assert metrics["audit_dropped"] == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1-3,", "'' is not N or N-M"),
+        ("3-1", "'3-1' is not a range"),
+        ("1-3,3-5", "'3-5' does not come after 3"),
+        ("0-2", "'0-2' is not N or N-M"),
+        ("1 -2", "'1 -2' is not N or N-M"),
+        ("1-99999999999", "is not N or N-M"),
+        ("1-9999999999", "is not a range within"),
+        ("\u0661", "is not N or N-M"),
+    ],
+)
+def test_malformed_intervals_name_the_vehicle_and_the_text(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match="applied intervals of vehicle") as error:
+        audit(Ledger(1).columns(), [], {vin(0): text}, {}, [vin(0)])
+    assert vin(0) in str(error.value)
+    assert repr(text) in str(error.value)
+    assert problem in str(error.value)
+
+
+def test_refuses_what_it_cannot_audit() -> None:
+    ledger = Ledger(1)
+    ledger.open(0, 1, T0)
+    with pytest.raises(ValueError, match="vehicle 0 is not among the 0 vins"):
+        audit(ledger.columns(), [], {}, {}, [])
+    with pytest.raises(ValueError, match="given together"):
+        audit(ledger.columns(), [], None, {}, [vin(0)])
+    with pytest.raises(ValueError, match="same vehicle twice"):
+        audit(ledger.columns(), [], {}, {}, [vin(0), vin(0)])
+    with pytest.raises(ValueError, match=r"seq 1, s/-1: out of range"):
+        audit(ledger.columns(), [(vin(0), 1, "s", -1, 0.0, 0.0)], {}, {}, [vin(0)])
+    ledger.open(0, 1, T0)
+    with pytest.raises(ValueError, match="vehicle 0 seq 1 was opened more than once"):
+        audit(ledger.columns(), [], {}, {}, [vin(0)])
