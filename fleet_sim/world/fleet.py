@@ -19,6 +19,11 @@ _KEY = 4096.0
 """Edges are at most 1 km long: `edge * 4096 + x` orders vehicles by lane and position."""
 _FIRST_SLOT_M, _SLOT_M, _LAST_SLOT_M = 8.0, 10.0, 8.0
 """Where vehicles may stand on an edge when the run begins."""
+DISCHARGE_S = 1.9
+"""Saturation headway: what each vehicle of a queue costs those behind (HCM: 1900 veh/h)."""
+PATIENCE_S = 20.0
+"""Standing without a red light, drivers then try another way (assumption)."""
+_QUEUED_MPS, _STANDING_MPS = 2.0, 0.3
 
 
 class Fleet:
@@ -64,6 +69,9 @@ class Fleet:
         self.on_road_since_s: FloatArray = np.full(n, -np.inf)
         self.energy_j: FloatArray = np.zeros(n)
         """Taken from the pack while driving, regeneration deducted."""
+        self._queue_s: FloatArray = np.zeros(city.roads.n_edges)
+        self.wait_s: FloatArray = np.zeros(n)
+        """How long it has stood on the road."""
         self.clamps = 0
         """Times a vehicle had to be held back harder than it can brake."""
 
@@ -109,7 +117,7 @@ class Fleet:
 
     def choose_turn(self, idx: IntArray) -> None:
         edge = self.edge[idx]
-        turn = self.router.towards(edge, self.goal_edge[idx], self.rng)
+        turn = self.router.towards(edge, self.goal_edge[idx], self._queue_s, self.rng)
         lost = np.flatnonzero(self.mode[idx] == CRUISING)
         if lost.size:
             goal_x, goal_y = self.city.roads.point(
@@ -158,6 +166,12 @@ class Fleet:
         used = trip_energy_j(self.loads.take(r), v, v1, ds, dt_s)
         self.energy_j[r] += used
         self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
+        slow = v1 < _QUEUED_MPS
+        self._queue_s = DISCHARGE_S * np.bincount(edge[slow], minlength=roads.n_edges)
+        self.wait_s[r] = np.where(v1 < _STANDING_MPS, self.wait_s[r] + dt_s, 0.0)
+        patient = (self.wait_s[r] < PATIENCE_S) | held
+        if not patient.all():
+            self._give_up(r[~patient])
         passing = r[ds >= to_end]
         if passing.size:
             self._cross(passing)
@@ -193,6 +207,14 @@ class Fleet:
         self.x[idx] -= self.city.roads.length[before]
         self.edge[idx] = self.next_edge[idx]
         self.choose_turn(idx)
+
+    def _give_up(self, idx: IntArray) -> None:
+        """Who stands too long turns elsewhere: one lane a direction would lock for good."""
+        edge = self.edge[idx]
+        x, y = self.city.roads.point(self.goal_edge[idx], self.goal_x[idx])
+        self.next_edge[idx] = self.router.around(edge, x, y, self.rng)
+        self.v_turn[idx] = self.router.turn_speed_mps(edge, self.next_edge[idx])
+        self.wait_s[idx] = 0.0
 
     def room_to_join(self, edge: IntArray, x: FloatArray, half: FloatArray) -> BoolArray:
         """Whether the lane at (`edge`, `x`) [k] has a gap: ahead for standing, behind for the

@@ -22,16 +22,19 @@ class Router:
         self._travel_s = roads.travel_s
         self._to_go = roads.cost_to_go()
 
-    def towards(self, edge: IntArray, goal: IntArray, rng: np.random.Generator) -> IntArray:
+    def towards(
+        self, edge: IntArray, goal: IntArray, queue_s: FloatArray, rng: np.random.Generator
+    ) -> IntArray:
         """Edge to take after `edge` [k] on the way to edge `goal` [k].
 
-        Every turn taken brings the goal nearer, so no route runs in circles. A vehicle may turn
-        round at the first crossing of a trip.
+        `queue_s` [E]: what the queue on an edge costs. Without queues every turn brings the goal
+        nearer, so no route runs in circles, and a vehicle turns round only at the first crossing
+        of a trip.
         """
         roads = self._roads
         node, aim = roads.head[edge], roads.tail[goal]
         out = roads.out[node]
-        cost = self._travel_s[out] + self._to_go[roads.head[out], aim[:, None]]
+        cost = (self._travel_s + queue_s)[out] + self._to_go[roads.head[out], aim[:, None]]
         cost += rng.random(cost.shape) * TIE_S
         cost[out < 0] = np.inf
         best = out[np.arange(edge.size), cost.argmin(axis=1)]

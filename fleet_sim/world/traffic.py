@@ -6,14 +6,20 @@ All arrays are sorted by edge, then by position along it, so a vehicle's leader 
 import numpy as np
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
+from fleet_sim.models import motion
 from fleet_sim.models.motion import FREE_M
 from fleet_sim.world.roads import Roads
 
 CYCLE_S, AMBER_S = 60.0, 4.0
-MERGE_M = 40.0
+MERGE_M = 50.0
 """Within this distance of a crossing, vehicles that want the same edge take turns."""
+_CREEP_MPS = 4.0
+"""Arrival at a crossing is reckoned at no less than this speed, so that a vehicle which waits at
+the line gets its turn (assumption)."""
 STOP_LINE_M = 6.0
 """From the crossing's centre to the front of a vehicle that waits."""
+_GENTLE = 1.5
+"""IDM interaction at which a vehicle brakes with about 3 m/s²."""
 
 
 def green(roads: Roads, now_s: float) -> BoolArray:
@@ -38,7 +44,7 @@ def leaders(
 
     `x` is a vehicle's middle, `half` half its length, `to_end` the way to the crossing, `held`
     whether a signal stops it. A lane's first vehicle follows the last one on the edge it will
-    take, and yields to whoever is nearer to the crossing and wants the same edge.
+    take, and yields to whoever reaches the crossing sooner and wants the same edge.
     """
     m = edge.size
     gap, lead = np.full(m, FREE_M), v.copy()
@@ -63,32 +69,21 @@ def leaders(
 
     rivals = np.flatnonzero((way < MERGE_M) & ~held[heads])
     if rivals.size > 1:
-        rivals = rivals[np.lexsort((way[rivals], wanted[rivals]))]
+        eta = way[rivals] / np.maximum(v[heads[rivals]], _CREEP_MPS)
+        rivals = rivals[np.lexsort((eta, wanted[rivals]))]
         second = np.flatnonzero(wanted[rivals[1:]] == wanted[rivals[:-1]])
-        if second.size:
-            _yield(gap, lead, heads, way, size, v, rivals[second + 1], rivals[second])
+        later, earlier = rivals[second + 1], rivals[second]
+        # It keeps behind the earlier one as if both were on one lane, or waits at the line.
+        behind = way[later] - way[earlier] - size[later] - size[earlier]
+        room = np.maximum(np.maximum(behind, way[later] - size[later] - STOP_LINE_M), 0.0)
+        # A driver lets another in without braking hard; the entry itself is guarded elsewhere.
+        own, other = v[heads[later]], v[heads[earlier]]
+        room = np.maximum(room, motion.interaction(own, np.ones_like(own), other) / _GENTLE)
+        closer = np.flatnonzero(room < gap[heads[later]])
+        rows = heads[later[closer]]
+        gap[rows] = room[closer]
+        lead[rows] = other[closer]
     return gap, lead
-
-
-def _yield(
-    gap: FloatArray,
-    lead: FloatArray,
-    heads: IntArray,
-    way: FloatArray,
-    size: FloatArray,
-    v: FloatArray,
-    later: IntArray,
-    earlier: IntArray,
-) -> None:
-    """`later` vehicles keep behind `earlier` ones, or wait at the line until those are through."""
-    behind = way[later] - way[earlier] - size[later] - size[earlier]
-    line = way[later] - size[later] - STOP_LINE_M
-    follows = behind >= line
-    room = np.maximum(np.maximum(behind, line), 0.0)
-    closer = room < gap[heads[later]]
-    rows = heads[later[closer]]
-    gap[rows] = room[closer]
-    lead[rows] = np.where(follows[closer], v[heads[earlier[closer]]], 0.0)
 
 
 def one_each(candidates: IntArray, wanted: IntArray, way_m: FloatArray) -> BoolArray:
