@@ -36,7 +36,7 @@ from fleet_sim.cloud.local.gaps._stream_reader import Outcome, Settings, ShardRe
 
 _RECONCILE_S = 0.5
 _MAX_CONCURRENT = 256
-_DEFAULTS = {
+DEFAULTS = {
     "MaximumBatchingWindowInSeconds": 0,
     "ParallelizationFactor": 1,
     "MaximumRecordAgeInSeconds": -1,
@@ -57,7 +57,7 @@ def enabled(mapping: dict[str, Any]) -> bool:
 
 
 def settings(mapping: dict[str, Any]) -> Settings:
-    values = {**_DEFAULTS, "BatchSize": 100, **mapping}
+    values = {**DEFAULTS, "BatchSize": 100, **mapping}
     return Settings(
         batch_size=int(values["BatchSize"]),
         window_s=float(values["MaximumBatchingWindowInSeconds"]),
@@ -345,7 +345,7 @@ def apply() -> None:
         if response[0] == 202:
             answer = msgspec.json.decode(response[2])
             stored = service._esms[answer["UUID"]]
-            for name, value in {**_DEFAULTS, "DestinationConfig": {"OnFailure": {}}}.items():
+            for name, value in {**DEFAULTS, "DestinationConfig": {"OnFailure": {}}}.items():
                 stored.setdefault(name, data.get(name, value))
             if "StartingPositionTimestamp" in data:
                 stored["StartingPositionTimestamp"] = data["StartingPositionTimestamp"]
