@@ -1,0 +1,110 @@
+"""The spot registry's way to the cloud: the object that the processor reads, and the spots table.
+
+Do it before a run's first message: the processor looks for a changed registry when it meets a newer
+run, and drops what it remembers of the tables.
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import h3
+import msgspec
+
+from fleet_sim.cloud.deploy import StackOutputs
+from fleet_sim.cloud.target import Target
+from fleet_sim.contract import SpotRegistry
+from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION
+from fleet_sim.contract.tables import new_spot
+
+_BATCH = 25
+"""Requests of a BatchWriteItem at most."""
+_ATTEMPTS = 10
+
+OnProgress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+class RegistryError(RuntimeError):
+    """The registry or the tables could not be written."""
+
+
+def upload(target: Target, outputs: StackOutputs, registry: SpotRegistry) -> None:
+    """Put the registry where the processor reads it."""
+    body = gzip.compress(msgspec.json.encode(registry), mtime=0)
+    target.client("s3").put_object(
+        Bucket=outputs.data_bucket, Key=REGISTRY_KEY, Body=body, ContentType="application/gzip"
+    )
+
+
+def seed(
+    target: Target,
+    outputs: StackOutputs,
+    registry: SpotRegistry,
+    *,
+    on_progress: OnProgress = lambda *_: None,
+) -> None:
+    """Make the spots table hold the registry's spots, nothing known of any, and no others."""
+    items = {
+        spot.id: new_spot(
+            spot.id,
+            h3.latlng_to_cell(spot.lat, spot.lon, SPOT_CELL_RESOLUTION),
+            spot.lat,
+            spot.lon,
+            spot.street,
+        )
+        for spot in registry.spots
+    }
+    stale = [key for key in _keys(target, outputs.spots_table, "id") if key not in items]
+    requests: list[dict[str, Any]] = [{"PutRequest": {"Item": item}} for item in items.values()]
+    requests += [{"DeleteRequest": {"Key": {"id": {"S": key}}}} for key in stale]
+    _write(target, outputs.spots_table, requests, on_progress)
+
+
+def purge_vehicles(target: Target, outputs: StackOutputs) -> int:
+    """Forget all vehicles of former runs; answers how many."""
+    keys = list(_keys(target, outputs.vehicles_table, "vin"))
+    requests = [{"DeleteRequest": {"Key": {"vin": {"S": key}}}} for key in keys]
+    _write(target, outputs.vehicles_table, requests, lambda *_: None)
+    return len(keys)
+
+
+def _keys(target: Target, table: str, key: str) -> Iterator[str]:
+    pages = target.client("dynamodb").get_paginator("scan")
+    for page in pages.paginate(
+        TableName=table, ProjectionExpression="#k", ExpressionAttributeNames={"#k": key}
+    ):
+        yield from (item[key]["S"] for item in page["Items"])
+
+
+def _write(
+    target: Target, table: str, requests: Sequence[dict[str, Any]], on_progress: OnProgress
+) -> None:
+    done = 0
+    with ThreadPoolExecutor(4, thread_name_prefix="registry") as pool:
+        for count in pool.map(
+            lambda chunk: _write_chunk(target, table, chunk), _chunks(requests, _BATCH)
+        ):
+            done += count
+            on_progress(done, len(requests))
+
+
+def _write_chunk(target: Target, table: str, chunk: list[dict[str, Any]]) -> int:
+    left: Any = {table: chunk}
+    for attempt in range(_ATTEMPTS):
+        left = target.client("dynamodb").batch_write_item(RequestItems=left)["UnprocessedItems"]
+        if not left:
+            return len(chunk)
+        time.sleep(0.05 * 2**attempt)
+    raise RegistryError(f"{table}: {len(left[table])} items were not taken in {_ATTEMPTS} attempts")
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,1 @@
+"""Stream batch → archive, then spots, then vehicles. Only `handler` touches the environment."""

@@ -1,0 +1,186 @@
+"""Conditional writes to a DynamoDB table, many in one request.
+
+An update names the version it has read; one that meets another version is computed again from what
+is there now. Requests are PartiQL batches of 25: each statement succeeds or fails by itself and
+costs what a single write costs (a transaction costs twice that).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from fleet_sim.contract.tables import AttributeMap
+
+_READ = 100
+"""Keys of a BatchGetItem at most."""
+_WRITE = 25
+"""Statements of a BatchExecuteStatement at most."""
+_CACHED = 100_000
+
+_CONFLICTS = frozenset({"ConditionalCheckFailed", "DuplicateItem", "TransactionConflict"})
+_PASSING = frozenset(
+    {
+        "InternalServerError",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+    }
+)
+
+T = TypeVar("T")
+
+
+class StoreError(RuntimeError):
+    """DynamoDB refused a statement for a reason that a retry does not change."""
+
+
+class DynamoDb(Protocol):
+    """The two calls used of a boto3 client."""
+
+    def batch_get_item(self, **request: Any) -> Any: ...
+    def batch_execute_statement(self, **request: Any) -> Any: ...
+
+
+class Write(NamedTuple):
+    """New values of an item's attributes. `insert` completes them where there is no item yet."""
+
+    attributes: AttributeMap
+    insert: AttributeMap
+
+
+class Table:
+    """One table, and the items of it that this process has seen last.
+
+    The cache saves reads: most vehicles are always written from the same shard. A stale entry costs
+    one failed condition.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDb,
+        name: str,
+        key: str,
+        *,
+        attempts: int = 5,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._key = key
+        self._attempts = attempts
+        self._sleep = sleep
+        self._cache: dict[str, AttributeMap | None] = {}
+
+    def forget(self) -> None:
+        """Drop the cache: the table was, or may have been, emptied or filled anew."""
+        self._cache.clear()
+
+    def update(
+        self, keys: Iterable[str], compute: Callable[[str, AttributeMap | None], Write | None]
+    ) -> dict[str, str]:
+        """Write `compute(key, item)` for each key; None leaves the item alone.
+
+        `compute` is called again with the new item after a conflict. Answers the keys that could
+        not be written in the allowed attempts, with the last reason. `StoreError` and the client's
+        own errors are for the caller.
+        """
+        pending = list(dict.fromkeys(keys))
+        failed: dict[str, str] = {}
+        for attempt in range(self._attempts):
+            if attempt:
+                self._sleep(0.02 * 2**attempt)
+            self._read([key for key in pending if key not in self._cache])
+            writes = []
+            for key in pending:
+                item = self._cache[key]
+                write = compute(key, item)
+                if write is not None:
+                    writes.append((key, item, write))
+            failed = {}
+            for chunk in _chunks(writes, _WRITE):
+                failed.update(self._execute(chunk))
+            if not failed:
+                break
+            pending = list(failed)
+        if len(self._cache) > _CACHED:
+            self.forget()
+        return failed
+
+    def _read(self, keys: Sequence[str]) -> None:
+        for chunk in _chunks(keys, _READ):
+            for key in chunk:
+                self._cache[key] = None
+            request = {self._name: {"Keys": [{self._key: {"S": key}} for key in chunk]}}
+            request[self._name]["ConsistentRead"] = True  # type: ignore[assignment]
+            for attempt in range(self._attempts):
+                answer = self._client.batch_get_item(RequestItems=request)
+                for item in answer["Responses"].get(self._name, ()):
+                    self._cache[item[self._key]["S"]] = item
+                request = answer.get("UnprocessedKeys") or {}
+                if not request:
+                    break
+                self._sleep(0.02 * 2**attempt)
+            else:
+                for key in chunk:
+                    del self._cache[key]
+                raise StoreError(f"{self._name}: BatchGetItem left keys unprocessed")
+
+    def _execute(self, writes: Sequence[tuple[str, AttributeMap | None, Write]]) -> dict[str, str]:
+        """Run one batch; answers the keys that must be tried again."""
+        statements, items = [], []
+        for key, item, write in writes:
+            if item is None:
+                version = 1
+                new = {self._key: {"S": key}, **write.insert, **write.attributes}
+                new["version"] = {"N": str(version)}
+                statements.append(self._insert(new))
+            else:
+                version = int(item["version"]["N"]) + 1
+                new = {**item, **write.attributes, "version": {"N": str(version)}}
+                statements.append(self._update(key, write.attributes, version))
+            items.append(new)
+        answer = self._client.batch_execute_statement(Statements=statements)
+        failed = {}
+        for (key, _, _), new, response in zip(writes, items, answer["Responses"], strict=True):
+            error = response.get("Error")
+            if error is None:
+                self._cache[key] = new
+                continue
+            code, message = error.get("Code", "unknown"), error.get("Message", "")
+            if code not in _CONFLICTS and code not in _PASSING:
+                self._cache.pop(key, None)
+                raise StoreError(f"{self._name} {key}: {code}: {message}")
+            failed[key] = f"{code}: {message}"
+            self._cache.pop(key, None)
+        return failed
+
+    def _insert(self, item: AttributeMap) -> dict[str, Any]:
+        names = ", ".join(f"'{name}': ?" for name in item)
+        return {
+            "Statement": f'INSERT INTO "{self._name}" VALUE {{{names}}}',
+            "Parameters": list(item.values()),
+        }
+
+    def _update(self, key: str, attributes: AttributeMap, version: int) -> dict[str, Any]:
+        assignments = " ".join(f'SET "{name}" = ?' for name in attributes)
+        return {
+            "Statement": (
+                f'UPDATE "{self._name}" {assignments} SET "version" = ? '
+                f'WHERE "{self._key}" = ? AND "version" = ?'
+            ),
+            "Parameters": [
+                *attributes.values(),
+                {"N": str(version)},
+                {"S": key},
+                {"N": str(version - 1)},
+            ],
+        }
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
