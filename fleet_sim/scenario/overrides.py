@@ -78,6 +78,9 @@ def _put(node: Node, path: Path, value: Node, place: Place, above: Path) -> Node
         return Node(tuple(items), node.place)
     if isinstance(node.value, dict) and isinstance(head, str):
         old = node.value.get(head)
+        if old is None and rest and isinstance(rest[0], int):
+            message = "nothing is there to count through (allowed: the whole list as the value)"
+            raise _fail(place, (*above, head), message)
         if old is None:
             inner = _put(Node({}, place), rest, value, place, (*above, head))
         else:

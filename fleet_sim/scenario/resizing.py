@@ -36,14 +36,15 @@ def _shares(weights: list[int], total: int) -> list[int]:
     if total <= len(weights):
         kept = set(largest_first[:total])
         return [int(i in kept) for i in range(len(weights))]
-    # One each first; what remains goes by weight, so that nobody ends with nothing.
-    spare = total - len(weights)
     whole = sum(weights)
-    shares = [1 + spare * weight // whole for weight in weights]
-    remainders = [spare * weight % whole for weight in weights]
-    by_remainder = sorted(largest_first, key=lambda i: -remainders[i])
+    shares = [total * weight // whole for weight in weights]
+    by_remainder = sorted(largest_first, key=lambda i: -(total * weights[i] % whole))
     for i in by_remainder[: total - sum(shares)]:
         shares[i] += 1
+    for i, share in enumerate(shares):
+        if share == 0:
+            shares[shares.index(max(shares))] -= 1
+            shares[i] = 1
     return shares
 
 

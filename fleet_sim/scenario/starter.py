@@ -14,7 +14,7 @@ def starter_text() -> str:
 
 
 def write_starter(path: Path) -> None:
-    """Write it to a new file. `ScenarioError` when there is one already, or it cannot be written."""
+    """Write it to a new file. `ScenarioError` when there is one, or it cannot be written."""
     text = starter_text()
     try:
         with path.open("x", encoding="utf-8") as file:

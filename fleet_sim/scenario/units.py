@@ -231,7 +231,7 @@ class ByteSize(int):
     def __new__(cls, value: int = 0) -> Self:
         """`ValueError` unless `value` is from 0 to `MAX`."""
         if not 0 <= value <= cls.MAX:
-            raise _refuse(int(value), f"0..{cls.MAX} bytes, {cls.ALLOWED}")
+            raise _refuse(value, f"0..{cls.MAX} bytes, {cls.ALLOWED}")
         return super().__new__(cls, value)
 
     @classmethod
