@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from fleet_sim.measure.ledger import DropCause, Ledger
+
+T = 1_780_000_000_000_000_000
+
+
+def test_rows_survive_growth() -> None:
+    ledger = Ledger(1)
+    for i in range(1000):
+        row = ledger.open(i % 7, i, T + i)
+        assert row == i
+        ledger.sent(row, T + 1000 + i)
+        if i % 3:
+            ledger.acked(row, T + 2000 + i, i % 2 * 16)
+        else:
+            ledger.dropped(row, DropCause.SHUTDOWN)
+    columns = ledger.columns()
+    i = np.arange(1000)
+    assert len(ledger) == 1000
+    assert (columns.vehicle == i % 7).all()
+    assert (columns.seq == i).all()
+    assert (columns.intended_ns == T + i).all()
+    assert (columns.sent_ns == T + 1000 + i).all()
+    assert (columns.acked_ns == np.where(i % 3, T + 2000 + i, 0)).all()
+    assert (columns.reason == np.where(i % 3, i % 2 * 16, 0)).all()
+    assert (columns.cause == np.where(i % 3, DropCause.NONE, DropCause.SHUTDOWN)).all()
+    assert (columns.acknowledged == (i % 3 != 0)).all()
+
+
+def test_columns_are_views() -> None:
+    ledger = Ledger(4)
+    ledger.open(1, 1, T)
+    sent = ledger.column("sent_ns")
+    ledger.sent(0, T + 5)
+    assert sent.tolist() == [T + 5]
+    assert ledger.nbytes == 4 * 35
+
+
+def test_a_resend_keeps_the_first_time_and_is_counted() -> None:
+    ledger = Ledger(1)
+    row = ledger.open(1, 1, T)
+    for i in range(300):
+        ledger.sent(row, T + i + 1)
+    assert ledger.column("sent_ns").tolist() == [T + 1]
+    assert ledger.column("resent").tolist() == [255]
+
+
+def test_a_rejection_is_a_drop_until_the_message_is_resent() -> None:
+    ledger = Ledger(1)
+    row = ledger.open(1, 1, T)
+    ledger.sent(row, T + 1)
+    ledger.acked(row, T + 2, 0x97)
+    assert ledger.column("cause").tolist() == [DropCause.REJECTED]
+    assert ledger.columns().acknowledged.tolist() == [False]
+    ledger.sent(row, T + 3)
+    assert ledger.column("acked_ns").tolist() == [0]
+    ledger.acked(row, T + 4, 0)
+    assert ledger.column("cause").tolist() == [DropCause.NONE]
+    assert ledger.columns().acknowledged.tolist() == [True]
+
+
+def test_refuses_a_capacity_of_none() -> None:
+    with pytest.raises(ValueError, match="capacity 0 is not allowed"):
+        Ledger(0)

@@ -1,0 +1,149 @@
+import io
+import re
+
+import numpy as np
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet_sim.measure.histogram import HIGHEST_US, LatencyHistogram
+from fleet_sim.measure.ledger import Ledger
+from fleet_sim.measure.stages import (
+    latencies_ns,
+    series,
+    service_histogram,
+    stage_histograms,
+    stage_metrics,
+    stage_times,
+)
+
+T0 = 1_780_000_000_000_000_000
+MS = 1_000_000
+SECOND = 1000 * MS
+
+MICROS = st.lists(
+    st.one_of(st.integers(0, 5000), st.integers(0, HIGHEST_US), st.just(HIGHEST_US)), min_size=1
+)
+
+
+def filled(micros: list[int]) -> LatencyHistogram:
+    histogram = LatencyHistogram()
+    histogram.record_ns(np.array(micros, np.int64) * 1000)
+    return histogram
+
+
+@settings(max_examples=20, deadline=None)
+@given(MICROS)
+def test_counts_what_recording_one_value_at_a_time_counts(micros: list[int]) -> None:
+    one_by_one = HdrHistogram(1, HIGHEST_US, 3)
+    for value in micros:
+        assert one_by_one.record_value(value)
+    mine = filled(micros).hgrm().splitlines()
+    theirs_out = io.BytesIO()
+    one_by_one.output_percentile_distribution(theirs_out, 1000.0)
+    assert mine == theirs_out.getvalue().decode().splitlines()
+
+
+@settings(max_examples=20, deadline=None)
+@given(MICROS)
+def test_percentiles_are_within_a_thousandth_and_never_above_the_maximum(
+    micros: list[int],
+) -> None:
+    stats = filled(micros).stats()
+    assert stats["count"] == len(micros)
+    assert stats["min"] == min(micros) / 1000
+    assert stats["max"] == max(micros) / 1000
+    assert stats["mean"] == pytest.approx(sum(micros) / len(micros) / 1000)
+    keys = ["min", "p50", "p90", "p95", "p99", "p99.9", "max"]
+    values = [stats[key] for key in keys]
+    assert values == sorted(values)
+    for key, percentile in [("p50", 50), ("p99", 99)]:
+        rank = max(int(percentile * len(micros) / 100 + 0.5), 1)
+        exact = sorted(micros)[rank - 1] / 1000
+        assert exact <= stats[key] <= exact * 1.001
+
+
+def test_what_is_no_latency_is_counted_apart() -> None:
+    histogram = LatencyHistogram()
+    histogram.record_ns(np.array([-1, -5 * MS, 3 * MS, HIGHEST_US * 1000 + 1000], np.int64))
+    assert (histogram.count, histogram.negative, histogram.out_of_range) == (1, 2, 1)
+    stats = histogram.stats()
+    assert (stats["min"], stats["max"]) == (3.0, 3.0)
+    assert (stats["negative"], stats["out_of_range"]) == (2, 1)
+    assert LatencyHistogram().stats() == {"count": 0}
+
+
+def test_records_add_up() -> None:
+    histogram = filled([1000, 2000])
+    histogram.record_ns(np.array([[9 * MS]], np.int64))
+    assert histogram.stats([50])["count"] == 3
+    assert histogram.stats([50])["p50"] == pytest.approx(2.0, rel=1e-3)
+    assert histogram.stats()["max"] == 9.0
+
+
+def test_hgrm_is_the_standard_table() -> None:
+    lines = filled([1000, 2000, 3000]).hgrm().splitlines()
+    assert lines[0].split() == ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+    assert re.fullmatch(r" +1\.000 0\.0{12} +1 +1\.00", lines[2])
+    assert lines[-3].startswith("#[Mean    =")
+    assert lines[-1].startswith("#[Buckets =")
+
+
+def a_ledger() -> Ledger:
+    """Vehicle 0: one message a second for 3 s; the last never acknowledged, the second refused."""
+    ledger = Ledger(4)
+    for i in range(3):
+        row = ledger.open(0, i + 1, T0 + i * SECOND)
+        ledger.sent(row, T0 + i * SECOND + 2 * MS)
+        if i < 2:
+            ledger.acked(row, T0 + i * SECOND + 12 * MS, 0x97 * (i == 1))
+    return ledger
+
+
+def test_stages_are_measured_from_the_intended_time_and_service_from_the_send() -> None:
+    columns = a_ledger().columns()
+    stream = np.array([T0 + 30 * MS, 0, 0])
+    times = stage_times(columns, stream_ns=stream)
+    assert list(times) == ["sent", "acknowledged", "stream"]
+    metrics = stage_metrics(
+        stage_histograms(columns.intended_ns, times),
+        service_histogram(columns),
+        {"latency_ms{stage:sent}": {97.5}},
+    )
+    assert metrics["latency_ms{stage:sent}"]["count"] == 3
+    assert metrics["latency_ms{stage:sent}"]["p97.5"] == 2.0
+    assert metrics["latency_ms{stage:acknowledged}"]["count"] == 1
+    assert metrics["latency_ms{stage:acknowledged}"]["max"] == 12.0
+    assert metrics["latency_ms{stage:stream}"]["p50"] == 30.0
+    assert metrics["service_ms{stage:acknowledged}"]["max"] == 10.0
+
+
+def test_unknown_times_make_no_latency() -> None:
+    assert latencies_ns(np.array([0, 5, 7]), np.array([9, 0, 8])).tolist() == [1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 3 * SECOND)), min_size=1))
+def test_series_agree_with_numpy_second_by_second(rows: list[tuple[int, int]]) -> None:
+    intended = np.array([T0 + a for a, _ in rows])
+    sent = intended + np.array([b + 1 for _, b in rows])
+    timeline = series(intended, {"sent": sent}, T0, percentiles=[50, 95])
+    got = dict(zip(zip(timeline.t_s, timeline.name, strict=True), timeline.value, strict=True))
+    for second in {int(a // SECOND) for a, _ in rows}:
+        latencies = [(b + 1) / MS for a, b in rows if a // SECOND == second]
+        assert got.pop((second, "rate{kind:scheduled}")) == len(latencies)
+        for p in (50, 95):
+            expected = np.percentile(latencies, p, method="inverted_cdf")
+            assert got.pop((second, f"latency_ms{{stage:sent,q:p{p}}}")) == expected
+    assert not [key for key in got if key[1].startswith("latency")]
+    assert sum(v for (_, name), v in got.items() if name == "rate{kind:sent}") == len(rows)
+    assert all(v == 0 for (_, name), v in got.items() if name == "rate{kind:scheduled}")
+
+
+def test_series_have_a_row_for_every_second_even_if_nothing_happened() -> None:
+    intended = np.array([T0 - SECOND, T0 + 4 * SECOND])
+    timeline = series(intended, {"sent": np.zeros(2, np.int64)}, T0)
+    assert timeline.t_s.tolist()[:6] == [-1, 0, 1, 2, 3, 4]
+    assert timeline.value.tolist()[:6] == [1, 0, 0, 0, 0, 1]
+    assert len(series(intended[:0], {}, T0).t_s) == 0
