@@ -81,7 +81,7 @@ def test_metrics_are_compared_without_regard_to_the_order_of_tags() -> None:
     ],
 )
 def test_a_bad_metric_is_named_with_its_position(text: str, position: int) -> None:
-    with pytest.raises(ValueError, match="is expected|there twice") as error:
+    with pytest.raises(ValueError, match=r"is expected|there twice") as error:
         canonical_metric(text)
     assert str(error.value).startswith(f"metric {text!r}, position {position}: ")
 
