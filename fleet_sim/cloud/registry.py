@@ -34,22 +34,22 @@ class RegistryError(RuntimeError):
     """The registry or the tables could not be written."""
 
 
-def upload(target: Target, outputs: StackOutputs, registry: SpotRegistry) -> None:
-    """Put the registry where the processor reads it."""
-    body = gzip.compress(msgspec.json.encode(registry), mtime=0)
-    target.client("s3").put_object(
-        Bucket=outputs.data_bucket, Key=REGISTRY_KEY, Body=body, ContentType="application/gzip"
-    )
-
-
-def seed(
+def upload(
     target: Target,
     outputs: StackOutputs,
     registry: SpotRegistry,
     *,
     on_progress: OnProgress = lambda *_: None,
 ) -> None:
-    """Make the spots table hold the registry's spots, nothing known of any, and no others."""
+    """Put the registry where the processor reads it, and make the spots table hold its spots.
+
+    Afterwards the table holds no other spots, and nothing is known of any. `on_progress(done,
+    total)` counts writes. Raises `RegistryError`.
+    """
+    body = gzip.compress(msgspec.json.encode(registry), mtime=0)
+    target.client("s3").put_object(
+        Bucket=outputs.data_bucket, Key=REGISTRY_KEY, Body=body, ContentType="application/gzip"
+    )
     items = {
         spot.id: new_spot(
             spot.id,
