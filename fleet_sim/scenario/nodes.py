@@ -206,7 +206,7 @@ class _Builder:
 
     def _key(self, node: Node, event: yaml.Event) -> str:
         if isinstance(node.value, str):
-            if node.value == "<<":
+            if node.value == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
                 self.refuse(
                     event.start_mark,
                     "merge keys (<<) are not allowed (allowed: aliases of whole values)",
