@@ -38,6 +38,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         from fleet_sim.cloud.identities import IdentityError
         from fleet_sim.cloud.local import LocalAwsError
         from fleet_sim.cloud.package import PackageError
+        from fleet_sim.cloud.registry import RegistryError
         from fleet_sim.cloud.target import TargetError
         from fleet_sim.engine.preflight import PreflightError
         from fleet_sim.report import ReportError
@@ -54,6 +55,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             PackageError,
             LocalAwsError,
             IdentityError,
+            RegistryError,
             ConnectError,
         ) as error:
             fail(ExitCode.TARGET, str(error))

@@ -76,6 +76,12 @@ class CloudBackend:
         spots = world.city.to_registry()
         steps.step("uploading the spot registry")
         registry.upload(target, outputs, spots)
+        registry.seed(
+            target,
+            outputs,
+            spots,
+            on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
+        )
         steps.done(f"spot registry: {len(spots.spots):,} stalls")
         steps.step("registering vehicles")
         manifest = identities.provision(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fleet_sim.measure import check_threshold
+from fleet_sim.measure.thresholds import check_threshold
 from fleet_sim.scenario import Scenario, json_schema, load
 from fleet_sim.world import catalog
 

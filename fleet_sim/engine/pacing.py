@@ -38,10 +38,8 @@ def pace(elapsed_ns: int, opened: int, schedule: Schedule) -> Pace:
     A generator that comes late finds them all due at once: the schedule does not move.
     """
     total = schedule.total
-    by_now = (
-        -(-(elapsed_ns + 1) * schedule.vehicles // schedule.period_ns) if elapsed_ns >= 0 else 0
-    )
-    target = min(total, by_now)
+    by_now = -(-(elapsed_ns + 1) * schedule.vehicles // schedule.period_ns)
+    target = min(total, max(0, by_now))
     due = max(0, target - opened)
     following = opened + due
     if following >= total:

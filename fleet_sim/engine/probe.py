@@ -7,6 +7,7 @@ from collections.abc import Callable
 import aiohttp
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fleet_sim.contract import VehicleView
 from fleet_sim.engine.shard import Shard
@@ -103,8 +104,8 @@ class VisibleProbe:
             self.problems[type(error).__name__] += 1
             return None
 
-    def times(self, rows: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", ...]:
-        """`stored_ns` and `visible_ns` as columns of the ledger: int64 `[rows]`, 0 where unknown."""
+    def times(self, rows: int) -> tuple[NDArray[np.int64], ...]:
+        """`stored_ns` and `visible_ns`, int64 `[rows]` of the ledger; 0 where unknown."""
         out = []
         for found in (self.stored_ns, self.visible_ns):
             column = np.zeros(rows, np.int64)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -142,7 +143,7 @@ class LiveView:
             ages = [(self._probe.visible_ns[row] - int(every[row])) / 1e6 for row in rows]
             figures.append(("visible p50", f"{np.median(ages):.0f} ms"))
         counts = shard.world.counts()
-        figures.append(("stalls taken", f"{shard.world.truth.occupancy():.0%}"))
+        figures.append(("stalls taken", f"{shard.world.truth.occupied.mean():.0%}"))
         figures.append(("driving", str(counts["driving"] + counts["cruising"])))
         return figures
 
@@ -169,9 +170,9 @@ def _a_second_of_rows(shard: Shard) -> int:
 
 
 def _p99_ms(
-    at_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    intended_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    rows: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+    at_ns: NDArray[np.int64],
+    intended_ns: NDArray[np.int64],
+    rows: NDArray[np.bool_],
 ) -> str:
     if not rows.any():
         return "–"

@@ -25,7 +25,7 @@ from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.measure import Summary
 from fleet_sim.report import print_summary, render
-from fleet_sim.scenario import Scenario, parse_duration, scale_fleet, with_duration
+from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import Listener, NativeTransport, Transport
 from fleet_sim.world import World
 
@@ -66,7 +66,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> Summary:
         steps.step("building the city")
         world = World(scenario)
         steps.done(
-            f"city of {len(world.city.stalls):,} stalls, {world.n} vehicles, seed {scenario.seed}"
+            f"city of {world.city.stalls.n:,} stalls, {world.n} vehicles, seed {scenario.seed}"
         )
         backend = open_backend(
             options.target, options.stack, options.region, options.state_dir, steps, console
@@ -88,7 +88,7 @@ def _load(path: Path, options: Options) -> Scenario:
         scenario = scale_fleet(scenario, options.vehicles)
     if options.duration is not None:
         try:
-            seconds = parse_duration(options.duration)
+            seconds = Duration.parse(options.duration)
         except ValueError as error:
             raise PreflightError(f"--duration: {error}") from None
         scenario = with_duration(scenario, seconds)
@@ -156,6 +156,7 @@ async def _drive(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, watch.stop, Stop.INTERRUPTED, "interrupted")
+    loop.set_exception_handler(watch.on_bug)
     watching = asyncio.create_task(watch.run())
     probing: asyncio.Task[None] | None = None
     try:
@@ -179,6 +180,7 @@ async def _drive(
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         await shard.close(timeout_s=1.0 if watch.stopped else 5.0)
+    watch.raise_bug()
 
 
 async def _drain(
@@ -189,7 +191,7 @@ async def _drain(
     run: str,
     console: Console,
 ) -> None:
-    """Wait until what was sent has been acknowledged and applied, as long as that makes progress."""
+    """Wait until what was sent is acknowledged and applied, as long as that makes progress."""
     if watch.stopped is Stop.TARGET:
         return
     if watch.stopped:

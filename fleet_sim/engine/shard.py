@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fleet_sim.contract import SonarBurst, Telemetry, VehicleMode, telemetry_topic
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.pacing import Schedule, pace
-from fleet_sim.measure import DropCause, Ledger
+from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.scenario import Scenario
 from fleet_sim.transport import ConnectError, Listener, Transport
 from fleet_sim.vehicle import Message
@@ -196,7 +196,13 @@ class Shard:
         self.cpu_s = time.process_time() - cpu_before
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until everything sent is acknowledged, or no longer than `timeout_s`."""
+        """Wait until everything is sent and acknowledged, or no longer than `timeout_s`.
+
+        The world stands still now, so a vehicle without radio link would stay without: every link
+        comes back, and what was stored is forwarded.
+        """
+        for i in np.flatnonzero(~self._radio_up).tolist():
+            self.transport.restore(i)
         deadline_ns = self.clock.now_ns() + round(timeout_s * _ONE_S)
         while any(self.transport.backlog()) and self.clock.now_ns() < deadline_ns:
             await self.clock.sleep(0.05)
@@ -284,7 +290,7 @@ class Shard:
                 self._online,
                 in_flight,
                 stored,
-                self.world.truth.occupancy(),
+                float(self.world.truth.occupied.mean()),
                 lag_ns / 1e6,
             )
         )

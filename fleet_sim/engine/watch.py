@@ -9,7 +9,7 @@ from fleet_sim.engine.backend import Backend
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.progress import LiveView
 from fleet_sim.engine.shard import Shard
-from fleet_sim.measure import Outage
+from fleet_sim.measure.audit import Outage
 
 EVERY_S = 0.5
 OFFLINE_GIVE_UP_S = 30.0
@@ -21,6 +21,7 @@ class Stop(enum.Enum):
 
     INTERRUPTED = "interrupted"
     TARGET = "target"
+    BUG = "bug"
 
 
 class Watch:
@@ -36,6 +37,7 @@ class Watch:
         self._shard = shard
         self._folder = folder
         self._event = asyncio.Event()
+        self._bug: BaseException | None = None
         self._outage_since_ns = 0
         self._offline_s = 0.0
 
@@ -45,6 +47,20 @@ class Watch:
             self.stopped, self.reason = kind, reason
             self._folder.log("stop", kind=kind.value, reason=reason)
             self._event.set()
+
+    def on_bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The loop's exception handler: an error of ours in a callback ends the run. The loop would
+        only log it, and a connection it happened on would look like one the broker had closed."""
+        error = context.get("exception")
+        if isinstance(error, OSError):  # a socket's own end, which its protocol is told as well
+            return
+        self._bug = self._bug or error or RuntimeError(context.get("message", "unknown"))
+        self.stop(Stop.BUG, str(self._bug))
+
+    def raise_bug(self) -> None:
+        """Raise the first error that `on_bug` was told."""
+        if self._bug is not None:
+            raise self._bug
 
     async def unless_stopped(
         self, work: Coroutine[Any, Any, None] | asyncio.Task[None], *, cancel: bool = True

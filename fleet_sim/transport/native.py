@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import mqtt5
 
@@ -264,8 +265,8 @@ class _Link(asyncio.Protocol):
     # -- asyncio.Protocol -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not checked: uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
         self._session.opened()
         settings = self._owner.settings
         packet = mqtt5.ConnectPacket(
@@ -372,7 +373,9 @@ class _Link(asyncio.Protocol):
             message = self._session.acknowledged(packet.packet_id)
             if message is not None:
                 owner = self._owner
-                owner.listener.on_acknowledged(message.token, owner.now_ns(), packet.reason_code)
+                owner.listener.on_acknowledged(
+                    message.token, owner.now_ns(), int(packet.reason_code)
+                )
             if self._session.stored:
                 self._flush()
         elif type(packet) is mqtt5.PublishPacket:
