@@ -16,7 +16,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +25,6 @@ from fleet_sim.cloud.target import Target
 from fleet_sim.contract import ArchivedRecord, BBox, Spot, SpotPage, SpotRegistry, VehicleView
 from fleet_sim.contract.failures import RefusedRecord
 from fleet_sim.contract.registry import REGISTRY_KEY
-from fleet_sim.contract.tables import from_attributes
 
 _GETS = 8
 """Objects fetched at once, and twice as many ahead of the reader."""
@@ -76,6 +75,7 @@ class _Name(msgspec.Struct, gc=False):
 
 _line = msgspec.json.Decoder(ArchivedRecord)
 _name = msgspec.json.Decoder(_Name)
+_view = msgspec.json.Decoder(VehicleView)
 
 
 def archive(
@@ -152,35 +152,23 @@ def _rows(key: str, body: bytes, run: str, problems: list[str]) -> Iterator[Arch
 def vehicles(target: Target, outputs: StackOutputs, run: str) -> dict[str, VehicleView]:
     """States that this run's messages made, by VIN."""
     views = {}
-    for item in _vehicle_items(target, outputs, run, None):
-        values = {**from_attributes(item["state"]["M"]), "vin": item["vin"]["S"]}
-        view = msgspec.convert(values, VehicleView)
-        views[view.vin] = view
+    pages = target.client("dynamodb").get_paginator("scan")
+    for page in pages.paginate(
+        TableName=outputs.vehicles_table,
+        ProjectionExpression="#s",
+        ExpressionAttributeNames={"#s": "state"},
+        ConsistentRead=True,
+    ):
+        for item in page["Items"]:
+            view = _view.decode(item["state"]["S"])
+            if view.run == run:
+                views[view.vin] = view
     return views
 
 
 def applied_count(target: Target, outputs: StackOutputs, run: str) -> int:
     """Messages of the run that are applied so far: how far the pipeline has come."""
-    return sum(
-        _count(item["state"]["M"]["applied"]["S"])
-        for item in _vehicle_items(target, outputs, run, "#s.applied")
-    )
-
-
-def _vehicle_items(
-    target: Target, outputs: StackOutputs, run: str, projection: str | None
-) -> Iterator[dict[str, Any]]:
-    pages = target.client("dynamodb").get_paginator("scan")
-    extra: Any = {} if projection is None else {"ProjectionExpression": projection}
-    for page in pages.paginate(
-        TableName=outputs.vehicles_table,
-        FilterExpression="#s.#r = :run",
-        ExpressionAttributeNames={"#s": "state", "#r": "run"},
-        ExpressionAttributeValues={":run": {"S": run}},
-        ConsistentRead=True,
-        **extra,
-    ):
-        yield from page["Items"]
+    return sum(_count(view.applied) for view in vehicles(target, outputs, run).values())
 
 
 def _count(applied: str) -> int:

@@ -12,7 +12,7 @@ import msgspec
 
 from fleet_sim.contract import BBox, FleetSummary, Problem, Spot, SpotPage, VehicleView
 from fleet_sim.contract.registry import SPOT_CELL_RESOLUTION
-from fleet_sim.contract.tables import AttributeMap, from_attributes
+from fleet_sim.contract.tables import AttributeMap, SpotBelief
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 200
@@ -156,49 +156,47 @@ def spot_id(text: str) -> str:
     return text
 
 
+_belief = msgspec.json.Decoder(SpotBelief)
+_view = msgspec.json.Decoder(VehicleView)
+
+
 def spot(item: AttributeMap) -> Spot:
     """A spots item as the API shows it."""
-    fixed = from_attributes(item)
-    belief = from_attributes(item["belief"]["M"])
-    p = float(belief["p_occupied"])
-    return msgspec.convert(
-        {
-            "id": fixed["id"],
-            "lat": fixed["lat"],
-            "lon": fixed["lon"],
-            "street": fixed["street"],
-            "state": belief["state"],
-            "p_occupied": p,
-            "confidence": round(abs(2 * p - 1), 4),
-            "observations": belief["observations"],
-            "last_seen_ms": belief["last_seen_ms"] or None,
-        },
-        Spot,
+    belief = _belief.decode(item["belief"]["S"])
+    return Spot(
+        id=item["id"]["S"],
+        lat=float(item["lat"]["N"]),
+        lon=float(item["lon"]["N"]),
+        street=item["street"]["S"],
+        state=belief.state,
+        p_occupied=belief.p_occupied,
+        confidence=round(abs(2 * belief.p_occupied - 1), 4),
+        observations=belief.observations,
+        last_seen_ms=belief.last_seen_ms or None,
     )
 
 
 def vehicle(item: AttributeMap) -> VehicleView:
     """A vehicles item as the API shows it."""
-    values = {**from_attributes(item["state"]["M"]), "vin": item["vin"]["S"]}
-    return msgspec.convert(values, VehicleView)
+    return _view.decode(item["state"]["S"])
 
 
 def summary(
     vehicles: Iterable[AttributeMap], spots: Iterable[AttributeMap], now_ms: int
 ) -> FleetSummary:
-    """Counts over items that hold at least `state.{mode,soc,processed_ms}` and `belief.state`."""
+    """Counts over items that hold at least `state` and `belief`."""
     modes = {"driving": 0, "parked": 0, "charging": 0}
     states = {"occupied": 0, "free": 0, "unknown": 0}
     count = online = 0
     soc = 0.0
     for item in vehicles:
-        state = from_attributes(item["state"]["M"])
+        view = vehicle(item)
         count += 1
-        soc += float(state["soc"])
-        online += float(state["processed_ms"]) >= now_ms - ONLINE_MS
-        modes[str(state["mode"])] += 1
+        soc += view.soc
+        online += view.processed_ms >= now_ms - ONLINE_MS
+        modes[view.mode] += 1
     for item in spots:
-        states[item["belief"]["M"]["state"]["S"]] += 1
+        states[_belief.decode(item["belief"]["S"]).state] += 1
     return FleetSummary(
         vehicles=count,
         online=online,

@@ -13,7 +13,6 @@ import msgspec
 
 from fleet_sim.contract import MAX_TELEMETRY_BYTES, ArchivedRecord, RuleRecord, VehicleView
 from fleet_sim.contract.failures import RefusedRecord
-from fleet_sim.contract.tables import AttributeMap, from_attributes, to_attributes
 
 MAX_GAPS = 4_000
 """Runs of sequence numbers an item may hold (about 60 KB; DynamoDB refuses an item of 400 KB, and a
@@ -221,16 +220,3 @@ def _view(item: Accepted, applied: str, processed_ms: float) -> VehicleView:
         processed_ms=processed_ms,
         stored_ms=0.0,
     )
-
-
-def vehicle_attributes(view: VehicleView) -> AttributeMap:
-    """The item's `state`."""
-    values = msgspec.structs.asdict(view)
-    del values["vin"]
-    return {"M": to_attributes(values)}
-
-
-def vehicle_view(item: AttributeMap) -> VehicleView:
-    """State of a vehicles item."""
-    values = {**from_attributes(item["state"]["M"]), "vin": item["vin"]["S"]}
-    return msgspec.convert(values, VehicleView)

@@ -15,9 +15,15 @@ import h3
 import msgspec
 from botocore.exceptions import ClientError
 
-from fleet_sim.contract import SpotRegistry
+from fleet_sim.contract import SpotRegistry, VehicleView
 from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION
-from fleet_sim.contract.tables import AttributeMap, Observation, new_spot, to_attributes
+from fleet_sim.contract.tables import (
+    AttributeMap,
+    Observation,
+    SpotBelief,
+    new_spot,
+    text_attribute,
+)
 from telemetry_processor import logic, spots
 from telemetry_processor.logic import Accepted, Incoming, Refused
 from telemetry_processor.store import Table, Write
@@ -51,8 +57,8 @@ class Pipeline:
     ) -> None:
         self._s3, self._sqs = s3, sqs
         self._bucket, self._queue_url = bucket, queue_url
-        self._vehicles = Table(dynamodb, vehicles_table, "vin")
-        self._spots = Table(dynamodb, spots_table, "id")
+        self._vehicles = Table(dynamodb, vehicles_table, "vin", "state")
+        self._spots = Table(dynamodb, spots_table, "id", "recent")
         self._now_ms = now_ms
         self._run = ""
         self._index: spots.SpotIndex | None = None
@@ -152,8 +158,10 @@ class Pipeline:
         }
 
     def _spot_write(self, spot_id: str, item: AttributeMap | None, state: spots.SpotState) -> Write:
-        belief = {"M": to_attributes(msgspec.structs.asdict(spots.belief(state)))}
-        attributes = {"belief": belief, "recent": {"S": spots.format_recent(state.recent)}}
+        attributes = {
+            "belief": text_attribute(spots.belief(state)),
+            "recent": text_attribute(state.recent),
+        }
         if item is not None:
             return Write(attributes, {})
         assert self._index is not None
@@ -170,13 +178,13 @@ class Pipeline:
         refused: dict[str, list[Refused]] = {}
 
         def compute(vin: str, item: AttributeMap | None) -> Write | None:
-            current = None if item is None else logic.vehicle_view(item)
+            current = None if item is None else _view.decode(item["state"]["S"])
             fold = logic.fold_vehicle(current, by_vin[vin], processed_ms)
             refused[vin] = fold.refused
             if fold.view is None:
                 return None
             view = msgspec.structs.replace(fold.view, stored_ms=self._now_ms())
-            return Write({"state": logic.vehicle_attributes(view)}, {})
+            return Write({"state": text_attribute(view)}, {})
 
         failed = self._vehicles.update(by_vin, compute)
         answer = self._report([item for items in refused.values() for item in items])
@@ -186,8 +194,13 @@ class Pipeline:
         return answer
 
 
+_view = msgspec.json.Decoder(VehicleView)
+_belief = msgspec.json.Decoder(SpotBelief)
+_recent = msgspec.json.Decoder(tuple[Observation, ...])
+
+
 def _spot_state(item: AttributeMap | None) -> spots.SpotState:
     if item is None:
         return spots.SpotState("", ())
-    run = item["belief"]["M"]["run"]["S"]
-    return spots.SpotState(run, spots.parse_recent(item["recent"]["S"]))
+    run = _belief.decode(item["belief"]["S"]).run
+    return spots.SpotState(run, _recent.decode(item["recent"]["S"]))

@@ -12,8 +12,6 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from fleet_sim.contract import RegistrySpot, RuleRecord, SpotRegistry
 from fleet_sim.contract.tables import Observation, SpotBelief
 
@@ -178,17 +176,6 @@ class SpotState(NamedTuple):
     run: str
     recent: tuple[Observation, ...]
     """Sorted by event time, newest last."""
-
-
-_observations = msgspec.json.Decoder(tuple[Observation, ...])
-
-
-def parse_recent(text: str) -> tuple[Observation, ...]:
-    return _observations.decode(text)
-
-
-def format_recent(recent: tuple[Observation, ...]) -> str:
-    return msgspec.json.encode(recent).decode()
 
 
 def merge(current: SpotState, seen: Iterable[tuple[str, Observation]]) -> SpotState | None:

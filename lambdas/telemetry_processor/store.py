@@ -1,8 +1,8 @@
 """Conditional writes to a DynamoDB table, many in one request.
 
-An update names the version it has read; one that meets another version is computed again from what
-is there now. Requests are PartiQL batches of 25: each statement succeeds or fails by itself and
-costs what a single write costs (a transaction costs twice that).
+An update names the text it has read of one attribute, the lock; one that meets another text is
+computed again from what is there now. Requests are PartiQL batches of 25: each statement succeeds
+or fails by itself and costs what a single write costs (a transaction costs twice that).
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Table:
         client: DynamoDb,
         name: str,
         key: str,
+        lock: str,
         *,
         attempts: int = 5,
         sleep: Callable[[float], None] = time.sleep,
@@ -70,6 +71,7 @@ class Table:
         self._client = client
         self._name = name
         self._key = key
+        self._lock = lock
         self._attempts = attempts
         self._sleep = sleep
         self._cache: dict[str, AttributeMap | None] = {}
@@ -133,14 +135,11 @@ class Table:
         statements, items = [], []
         for key, item, write in writes:
             if item is None:
-                version = 1
                 new = {self._key: {"S": key}, **write.insert, **write.attributes}
-                new["version"] = {"N": str(version)}
                 statements.append(self._insert(new))
             else:
-                version = int(item["version"]["N"]) + 1
-                new = {**item, **write.attributes, "version": {"N": str(version)}}
-                statements.append(self._update(key, write.attributes, version))
+                new = {**item, **write.attributes}
+                statements.append(self._update(key, item[self._lock], write.attributes))
             items.append(new)
         answer = self._client.batch_execute_statement(Statements=statements)
         failed = {}
@@ -164,19 +163,14 @@ class Table:
             "Parameters": list(item.values()),
         }
 
-    def _update(self, key: str, attributes: AttributeMap, version: int) -> dict[str, Any]:
+    def _update(self, key: str, was: AttributeMap, attributes: AttributeMap) -> dict[str, Any]:
         assignments = " ".join(f'SET "{name}" = ?' for name in attributes)
         return {
             "Statement": (
-                f'UPDATE "{self._name}" {assignments} SET "version" = ? '
-                f'WHERE "{self._key}" = ? AND "version" = ?'
+                f'UPDATE "{self._name}" {assignments} '
+                f'WHERE "{self._key}" = ? AND "{self._lock}" = ?'
             ),
-            "Parameters": [
-                *attributes.values(),
-                {"N": str(version)},
-                {"S": key},
-                {"N": str(version - 1)},
-            ],
+            "Parameters": [*attributes.values(), {"S": key}, was],
         }
 
 
