@@ -51,7 +51,7 @@ class Backend(Protocol):
     def applied(self, run: str) -> int | None:
         """Messages of the run that the cloud has applied so far; None where there is no cloud."""
 
-    def collect(self, run: str, spots: bool) -> Collected | None:
+    def collect(self, run: str) -> Collected | None:
         """Everything recorded of the run; None where there is no cloud."""
 
     def close(self) -> None:
@@ -75,8 +75,7 @@ class CloudBackend:
         target, outputs = self._target, self._outputs
         spots = world.city.to_registry()
         steps.step("uploading the spot registry")
-        registry.upload(target, outputs, spots)
-        registry.seed(
+        registry.upload(
             target,
             outputs,
             spots,
@@ -110,16 +109,16 @@ class CloudBackend:
     def applied(self, run: str) -> int | None:
         return collect.applied_count(self._target, self._outputs, run)
 
-    def collect(self, run: str, spots: bool) -> Collected | None:
+    def collect(self, run: str) -> Collected | None:
         target, outputs = self._target, self._outputs
         problems: list[str] = []
-        archive = list(collect.archive(target, outputs, run, problems))
+        archive: list[ArchiveRow] = list(collect.archive(target, outputs, run, problems))
         views = collect.vehicles(target, outputs, run)
         return Collected(
             archive=archive,
             applied={vin: view.applied for vin, view in views.items()},
             newest={vin: view.seq for vin, view in views.items()},
-            spots=collect.spots(outputs) if spots else [],
+            spots=collect.spots(target, outputs),
             problems=problems,
         )
 
@@ -147,7 +146,7 @@ class BrokerBackend:
     def applied(self, run: str) -> int | None:
         return None
 
-    def collect(self, run: str, spots: bool) -> Collected | None:
+    def collect(self, run: str) -> Collected | None:
         return None
 
     def close(self) -> None:

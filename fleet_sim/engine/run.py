@@ -23,7 +23,7 @@ from fleet_sim.engine.probe import VisibleProbe
 from fleet_sim.engine.progress import ConsoleSteps, LiveView
 from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.watch import Stop, Watch
-from fleet_sim.measure import Summary
+from fleet_sim.measure.summary import Summary
 from fleet_sim.report import print_summary, render
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import Listener, NativeTransport, Transport
@@ -72,7 +72,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> Summary:
             options.target, options.stack, options.region, options.state_dir, steps, console
         )
     try:
-        return _run(scenario, run, world, backend, folder, console)
+        return _run(scenario, run, world, backend, folder, options.target, console)
     finally:
         backend.close()
 
@@ -101,6 +101,7 @@ def _run(
     world: World,
     backend: Backend,
     folder: RunFolder,
+    target: str,
     console: Console,
 ) -> Summary:
     with ConsoleSteps(console) as steps:
@@ -130,11 +131,13 @@ def _run(
         target=backend.name,
         started=started,
         wall_s=time.monotonic() - began,
+        connected=watch.connected_at_start,
         shard=shard,
         probe=probe,
         watch=watch,
         collected=collected,
         collect_problem=problem,
+        command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {target}",
     )
     summary = conclude(outcome, folder)
     page = render(folder.path)
@@ -164,6 +167,7 @@ async def _drive(
             steps.step("connecting")
             if not await watch.unless_stopped(shard.connect(CONNECT_TIMEOUT_S)):
                 return
+            watch.connected_at_start = shard.connected
             steps.done(f"{shard.connected} of {shard.world.n} vehicles connected")
         if probe is not None:
             probing = asyncio.create_task(probe.run())
@@ -231,7 +235,7 @@ def _collect(
     with ConsoleSteps(console) as steps:
         steps.step("collecting what the cloud recorded")
         try:
-            collected = backend.collect(run, spots=True)
+            collected = backend.collect(run)
         except Exception as error:  # noqa: BLE001 - whatever it is, what was measured must not be lost
             return None, f"{type(error).__name__}: {error}"
         if collected is not None:

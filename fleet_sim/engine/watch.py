@@ -32,6 +32,8 @@ class Watch:
         self.reason = ""
         self.outages: list[Outage] = []
         """Times in which fewer than half of the vehicles with a radio link were online."""
+        self.connected_at_start = 0
+        """Vehicles online when the first phase began."""
         self.view = view
         self._backend = backend
         self._shard = shard

@@ -1,0 +1,376 @@
+"""From what a run measured and collected to its summary and its folder."""
+
+import datetime as dt
+import importlib.metadata
+import os
+import platform
+import sys
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fleet_sim.engine.backend import Collected
+from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.probe import VisibleProbe
+from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.watch import Stop, Watch
+from fleet_sim.measure.accuracy import FREE, OCCUPIED, UNKNOWN, Accuracy, accuracy
+from fleet_sim.measure.audit import AuditResult, audit
+from fleet_sim.measure.fates import Fate
+from fleet_sim.measure.histogram import LatencyHistogram
+from fleet_sim.measure.junit import junit_xml
+from fleet_sim.measure.stages import (
+    series,
+    service_histogram,
+    stage_histograms,
+    stage_metrics,
+    stage_times,
+)
+from fleet_sim.measure.summary import (
+    EXIT_CODES,
+    Environment,
+    Event,
+    Generator,
+    PhaseSpan,
+    Run,
+    Summary,
+    Verdict,
+    to_json,
+)
+from fleet_sim.measure.thresholds import ThresholdResult, evaluate, percentiles_needed
+from fleet_sim.scenario import Scenario
+from fleet_sim.world import City
+
+LATE_NS = 50_000_000
+"""A message opened later than this after its intended time counts as `late`."""
+OVERLOADED_P99_NS = 1_000_000_000
+"""Beyond this p99 lateness the figures are the generator's and not the target's."""
+
+ALWAYS = {"audit_unexplained": ("count==0",)}
+"""Holds in every run, whatever the scenario asks for."""
+
+_STATES = {"free": FREE, "occupied": OCCUPIED, "unknown": UNKNOWN}
+_VERSIONS = ("fleet-sim", "numpy", "mqtt5", "uvloop", "msgspec", "boto3", "ministack")
+
+
+class Outcome(NamedTuple):
+    """Everything a run left in memory."""
+
+    run: str
+    scenario: Scenario
+    target: str
+    started: dt.datetime
+    wall_s: float
+    connected: int
+    """Vehicles online when the first phase began."""
+    shard: Shard
+    probe: VisibleProbe | None
+    watch: Watch
+    collected: Collected | None
+    collect_problem: str
+    """Why `collected` is None although the target has a cloud; empty otherwise."""
+    command: str
+
+
+def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
+    """Audit, judge, and write everything but the HTML page."""
+    shard, scenario = outcome.shard, outcome.scenario
+    columns = shard.ledger.columns()
+    collected = outcome.collected
+    audited = _audit(outcome)
+    stored_ns = visible_ns = None
+    if outcome.probe is not None:
+        stored_ns, visible_ns = outcome.probe.times(len(columns.seq))
+    in_cloud = audited is not None and collected is not None
+    times = stage_times(
+        columns,
+        stream_ns=audited.stream_ns if audited and in_cloud else None,
+        processed_ns=audited.processed_ns if audited and in_cloud else None,
+        stored_ns=stored_ns,
+        visible_ns=visible_ns,
+    )
+    histograms = stage_histograms(columns.intended_ns, times)
+    service = service_histogram(columns)
+    thresholds = {**ALWAYS, **scenario.thresholds} if audited else dict(scenario.thresholds)
+    wanted = {name: sorted(found) for name, found in percentiles_needed(thresholds).items()}
+    metrics: dict[str, dict[str, float]] = {
+        **stage_metrics(histograms, service, wanted),
+        "connected_ratio": {"value": outcome.connected / shard.world.n},
+        "messages": {"count": len(columns.seq), "rate": _rate(shard)},
+    }
+    if outcome.probe is not None:
+        metrics["probe_timeouts"] = {"count": outcome.probe.timed_out}
+    if audited is not None:
+        metrics |= audited.report.metrics()
+    map_, correct = _map(shard, collected, scenario)
+    if correct is not None:
+        metrics |= correct.metrics()
+    generator = _generator(outcome)
+    metrics["lateness_ms"] = {k: v for k, v in generator.lateness_ms.items() if v is not None}
+    results = evaluate(thresholds, metrics)
+    verdict, reasons = _verdict(outcome, generator, results)
+    summary = Summary(
+        run=Run(
+            id=outcome.run,
+            scenario=scenario.name,
+            seed=scenario.seed,
+            target=outcome.target,
+            started=outcome.started.isoformat(),
+            wall_s=outcome.wall_s,
+            verdict=verdict,
+            exit_code=EXIT_CODES[verdict],
+            reasons=reasons,
+            command=outcome.command,
+        ),
+        metrics={name: dict(stats) for name, stats in metrics.items()},
+        thresholds=results,
+        audit=audited.report if audited else None,
+        generator=generator,
+        accuracy=correct,
+        phases=_phases(scenario),
+        events=_events(outcome),
+        environment=environment(),
+    )
+    folder.write("summary.json", to_json(summary))
+    folder.write("junit.xml", junit_xml(summary))
+    for stage, histogram in histograms.items():
+        folder.write(f"latency-{stage}.hgrm", histogram.hgrm())
+    if map_ is not None:
+        folder.write("map.json", msgspec.json.encode(map_))
+    _write_series(outcome, folder, columns.intended_ns, times)
+    _write_ledger(shard, audited, folder)
+    return summary
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _audit(outcome: Outcome) -> AuditResult | None:
+    """None when what the cloud recorded could not be read: then nothing can be said of it."""
+    if outcome.collect_problem:
+        return None
+    shard, collected = outcome.shard, outcome.collected
+    return audit(
+        shard.ledger.columns(),
+        collected.archive if collected else None,
+        collected.applied if collected else None,
+        collected.newest if collected else None,
+        shard.world.vins,
+        outages=outcome.watch.outages,
+        qos0=shard.qos0,
+        t0_ns=shard.t0_ns,
+    )
+
+
+def _verdict(
+    outcome: Outcome, generator: Generator, results: list[ThresholdResult]
+) -> tuple[Verdict, list[str]]:
+    broken = [result.message for result in results if not result.passed]
+    watch = outcome.watch
+    if watch.stopped is Stop.TARGET:
+        return "target_failed", [f"the run ended early: {watch.reason}"]
+    if watch.stopped is Stop.INTERRUPTED:
+        return "interrupted", ["interrupted by a signal"]
+    if outcome.collect_problem:
+        problem = outcome.collect_problem
+        return "target_failed", [f"what the cloud recorded could not be read: {problem}", *broken]
+    p99_ms = generator.lateness_ms.get("p99")
+    if p99_ms is not None and p99_ms * 1e6 > OVERLOADED_P99_NS:
+        return "generator_overloaded", [
+            f"the generator could not hold the schedule: its p99 lateness is {p99_ms:.0f} ms "
+            f"(allowed: {OVERLOADED_P99_NS / 1e6:.0f} ms), so the latencies are its own",
+            *broken,
+        ]
+    return ("threshold_broken", broken) if broken else ("passed", [])
+
+
+def _generator(outcome: Outcome) -> Generator:
+    shard = outcome.shard
+    columns = shard.ledger.columns()
+    sent = int(np.count_nonzero(columns.sent_ns))
+    lateness = (
+        np.concatenate(shard.lateness_ns) if shard.lateness_ns else np.zeros(0, dtype=np.int64)
+    )
+    lags_ns = np.array([sample.loop_lag_ms * 1e6 for sample in shard.samples]).astype(np.int64)
+    return Generator(
+        vehicles=shard.world.n,
+        connected=outcome.connected,
+        scheduled=shard.scheduled_total,
+        sent=sent,
+        acknowledged=int(columns.acknowledged.sum()),
+        late=int(np.count_nonzero(lateness > LATE_NS)),
+        dropped=int(np.count_nonzero(columns.cause)),
+        lateness_ms=_stats(lateness),
+        cpu_s=shard.cpu_s,
+        cpu_us_per_message=shard.cpu_s / sent * 1e6 if sent else None,
+        event_loop_lag_ms=_stats(np.maximum(lags_ns, 0)),
+    )
+
+
+def _stats(values_ns: NDArray[np.int64]) -> dict[str, float | None]:
+    histogram = LatencyHistogram()
+    histogram.record_ns(values_ns)
+    return dict(histogram.stats())
+
+
+def _rate(shard: Shard) -> float:
+    """Messages sent a second, over the time from the first phase's beginning to its end."""
+    seconds = (shard.end_ns - shard.t0_ns) / 1e9
+    sent = int(np.count_nonzero(shard.ledger.column("sent_ns")))
+    return sent / seconds if seconds > 0 else 0.0
+
+
+def _map(
+    shard: Shard, collected: Collected | None, scenario: Scenario
+) -> tuple[dict[str, Any] | None, Accuracy | None]:
+    """`map.json` and how right the API's spots are against the truth at the end."""
+    if collected is None:
+        return None, None
+    city = shard.world.city
+    stalls = city.to_registry().spots
+    truth = shard.world.truth.occupied
+    now_ms = (scenario.clock.start.timestamp() + shard.world.now_s) * 1000
+    served = {spot.id: spot for spot in collected.spots}
+    state = np.full(len(stalls), UNKNOWN, np.int8)
+    p_occupied = np.full(len(stalls), 0.5)
+    age_s = np.full(len(stalls), np.nan)
+    spots = []
+    for k, stall in enumerate(stalls):
+        spot = served.get(stall.id)
+        if spot is not None:
+            state[k] = _STATES[spot.state]
+            p_occupied[k] = spot.p_occupied
+            if spot.last_seen_ms is not None:
+                age_s[k] = (now_ms - spot.last_seen_ms) / 1000
+        spots.append(
+            {
+                "id": stall.id,
+                "lat": stall.lat,
+                "lon": stall.lon,
+                "bearing_deg": stall.bearing_deg,
+                "truth": "occupied" if truth[k] else "free",
+                "api": spot.state if spot else "unknown",
+                "p": round(float(p_occupied[k]), 3),
+            }
+        )
+    map_ = {"streets": _streets(city), "spots": spots, "attribution": ""}
+    return map_, accuracy(truth, state, p_occupied, age_s) if stalls else None
+
+
+def _streets(city: City) -> list[list[float]]:
+    """Each street between two crossings once, as `[lat, lon, lat, lon]`."""
+    roads = city.roads
+    lat, lon = city.projection.to_degrees(roads.node_x, roads.node_y)
+    ends = np.unique(np.sort(np.stack([roads.tail, roads.head], axis=1), axis=1), axis=0)
+    a, b = ends.T
+    lines: list[list[float]] = np.stack([lat[a], lon[a], lat[b], lon[b]], axis=1).round(6).tolist()
+    return lines
+
+
+def _phases(scenario: Scenario) -> list[PhaseSpan]:
+    spans = []
+    begin = 0.0
+    for phase in scenario.phases:
+        end = begin + phase.duration_s / scenario.clock.speed
+        spans.append(PhaseSpan(name=phase.name, start_s=begin, end_s=end))
+        begin = end
+    return spans
+
+
+def _events(outcome: Outcome) -> list[Event]:
+    speed = outcome.scenario.clock.speed
+    events = [
+        Event(
+            t_s=fault.at_s / speed,
+            end_s=(fault.at_s + fault.for_s) / speed,
+            kind="fault",
+            text=f"radio {fault.radio.state}: {fault.radio.district}",
+        )
+        for fault in outcome.scenario.faults
+    ]
+    t0_ns = outcome.shard.t0_ns
+    events += [
+        Event(
+            t_s=(outage.start_ns - t0_ns) / 1e9,
+            end_s=(outage.end_ns - t0_ns) / 1e9,
+            kind="outage",
+            text=outage.what,
+        )
+        for outage in outcome.watch.outages
+    ]
+    if outcome.watch.stopped and t0_ns:
+        ended = (outcome.shard.end_ns - t0_ns) / 1e9
+        events.append(Event(t_s=ended, kind="note", text=f"ended early: {outcome.watch.reason}"))
+    for problem in outcome.collected.problems if outcome.collected else ():
+        events.append(Event(t_s=0.0, kind="note", text=f"collecting: {problem}"))
+    if outcome.probe is not None:
+        for reason, count in outcome.probe.problems.most_common(5):
+            events.append(Event(t_s=0.0, kind="note", text=f"API probe: {count} × {reason}"))
+    return sorted(events, key=lambda event: event.t_s)
+
+
+def environment() -> Environment:
+    """Of this process."""
+    versions = {}
+    for name in _VERSIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"  # run from a source tree that nothing installed
+    return Environment(
+        python=sys.version.split()[0],
+        platform=platform.platform(),
+        cpus=os.cpu_count() or 1,
+        versions=versions,
+    )
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _write_series(
+    outcome: Outcome,
+    folder: RunFolder,
+    intended_ns: NDArray[np.int64],
+    times: dict[str, NDArray[np.int64]],
+) -> None:
+    shard = outcome.shard
+    line = series(intended_ns, times, shard.t0_ns)
+    t_s, name, value = line.t_s.tolist(), line.name.tolist(), line.value.tolist()
+    for sample in shard.samples:
+        for what, amount in (
+            ("connected", sample.connected),
+            ("in_flight", sample.in_flight),
+            ("stored", sample.stored),
+            ("occupancy{kind:truth}", sample.occupancy),
+            ("event_loop_lag_ms", sample.loop_lag_ms),
+        ):
+            t_s.append(sample.t_s)
+            name.append(what)
+            value.append(float(amount))
+    table = pa.table(
+        {
+            "t_s": pa.array(t_s, pa.float64()),
+            "name": pa.array(name, pa.string()).dictionary_encode(),
+            "value": pa.array(value, pa.float64()),
+        }
+    )
+    pq.write_table(table, folder.path / "timeseries.parquet", compression="zstd")
+
+
+def _write_ledger(shard: Shard, audited: AuditResult | None, folder: RunFolder) -> None:
+    columns = shard.ledger.columns()
+    table: dict[str, Any] = {
+        name: getattr(columns, name)
+        for name in ("vehicle", "seq", "intended_ns", "sent_ns", "acked_ns", "resent")
+    }
+    if audited is not None:
+        table["stream_ns"] = audited.stream_ns
+        table["processed_ns"] = audited.processed_ns
+        names = pa.array([fate.name.lower() for fate in Fate])
+        table["fate"] = pa.DictionaryArray.from_arrays(pa.array(audited.fate), names)
+    pq.write_table(pa.table(table), folder.path / "ledger.parquet", compression="zstd")
