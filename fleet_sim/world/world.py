@@ -25,6 +25,8 @@ MAX_STEP_S = 0.5
 """Longer steps are subdivided: beyond it the following model loses accuracy."""
 DEFAULT_OCCUPANCY = 0.6
 """While no phase has set one (SFpark's target is 60-80 %)."""
+_EPS_S = 1e-6
+"""Steps of 0.1 s do not add up to whole seconds exactly."""
 _SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
 """Receiver's velocity noise (u-blox M8 data sheet: 0.05 m/s); heading: assumption."""
 
@@ -127,7 +129,7 @@ class World:
     def _enter_phases(self) -> None:
         while self.phase + 1 < len(self._phase_ends):
             start = self._phase_ends[self.phase] if self.phase >= 0 else 0.0
-            if self.now_s < start - 1e-9:
+            if self.now_s + _EPS_S < start:
                 return
             self.phase += 1
             self._begin_phase(self.scenario.phases[self.phase], start)
@@ -151,7 +153,7 @@ class World:
     def _apply_faults(self) -> None:
         self.radio_up = self._links.up
         for i, fault in enumerate(self.scenario.faults):
-            active = fault.at_s <= self.now_s < fault.at_s + fault.for_s
+            active = fault.at_s <= self.now_s + _EPS_S < fault.at_s + fault.for_s
             if active and i not in self._struck:
                 self._struck[i] = self._hit_by(fault)
             if active:

@@ -1,0 +1,182 @@
+"""The side sensor's samples: where it was, what stood there then."""
+
+import numpy as np
+import pytest
+
+from fleet_sim.models.ultrasonic import ULTRASONIC
+from fleet_sim.scenario import Scenario
+from fleet_sim.scenario.model import City, GeneratedCity, Phase, VehicleGroup
+from fleet_sim.scenario.units import Duration, Fraction
+from fleet_sim.world import World, sonar
+from fleet_sim.world.fleet import PARKED
+from fleet_sim.world.truth import BACKGROUND
+
+ONE = np.array([0])
+
+
+class Probe:
+    """One vehicle that the test moves by hand along a lane, past stalls it fills by hand."""
+
+    def __init__(self, dt_s: float = 0.1) -> None:
+        self.world = World(
+            Scenario(
+                name="t",
+                city=City(generate=GeneratedCity(blocks=(6, 5), legal_kerb=Fraction(1.0))),
+                fleet=(VehicleGroup(group="a", count=1, parked=Fraction(0.0)),),
+                phases=(Phase(name="a", duration_s=Duration(60.0)),),
+            )
+        )
+        self.fleet, self.kerb, self.dt_s = self.world.fleet, self.world._kerb, dt_s
+        self.kerb.free(0.0, np.flatnonzero(self.world.truth.occupied))
+        self.kerb.changed_s[:] = -np.inf
+        self.world.city.stalls.cell_background_m[:] = np.inf
+        self.fleet.lane_bias[:] = 0.0
+        self.path = sonar.Path(self.fleet.odo)
+        self.now_s = 0.0
+
+    def park(self, stall: int, t_s: float = 0.0) -> None:
+        self.kerb.take(t_s, np.array([stall]), np.array([BACKGROUND]))
+
+    def place(self, edge: int, x: float, v: float) -> None:
+        self.fleet.edge[0], self.fleet.x[0], self.fleet.v[0] = edge, x, v
+
+    def move(self, seconds: float) -> None:
+        for _ in range(round(seconds / self.dt_s)):
+            way = self.fleet.v[0] * self.dt_s
+            self.fleet.odo[0] += way
+            self.fleet.x[0] += way
+            length = self.world.city.roads.length[self.fleet.edge[0]]
+            if self.fleet.x[0] >= length:
+                self.fleet.x[0] -= length
+                self.fleet.prev_edge[0] = self.fleet.edge[0]
+                self.fleet.edge[0] = self.fleet.next_edge[0]
+            self.now_s += self.dt_s
+            self.path.push(self.now_s, self.fleet.odo)
+
+    def sense(self, seed: int = 0) -> tuple[np.ndarray, bool]:
+        rng = np.random.default_rng(seed)
+        cm, on = sonar.sense(self.fleet, self.kerb, self.path, ONE, self.now_s, rng)
+        return cm[0], bool(on[0])
+
+
+def stall_with_neighbours(probe: Probe) -> int:
+    """A stall amid its edge."""
+    stalls = probe.world.city.stalls
+    middle = np.abs(stalls.offset - 50.0)
+    return int(middle.argmin())
+
+
+@pytest.mark.parametrize("v", [4.0, 8.0, 13.0])
+@pytest.mark.parametrize("dt_s", [0.05, 0.1, 0.5])
+def test_a_car_looks_as_long_as_it_is_plus_the_footprint(v: float, dt_s: float) -> None:
+    probe = Probe(dt_s)
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    stalls, kerb = probe.world.city.stalls, probe.kerb
+    spacing = v / ULTRASONIC.rate_hz
+    apparent = []
+    for shift in np.linspace(0, spacing, 40, endpoint=False):
+        probe.place(int(stalls.edge[stall]), 1.0 + shift, v)
+        hits = 0.0
+        for _ in range(int(80 / v)):
+            probe.move(1.0)
+            cm, on = probe.sense(seed=int(1e6 * shift) + int(probe.now_s))
+            assert on
+            # Cross-talk hardly ever reads as near as this car, and dropouts are made up for.
+            hits += (np.abs(cm - 100 * (kerb.side[0, stall] - 0.9)) < 12).sum() / 0.975
+        apparent.append(hits * spacing)
+    range_m = kerb.side[0, stall] - 0.9
+    footprint = 2 * range_m * np.tan(np.radians(15))
+    expected = 2 * kerb.half[0, stall] + footprint
+    assert np.mean(apparent) == pytest.approx(expected, abs=max(0.2, spacing / 2))
+
+
+def test_the_last_sample_is_now_and_the_first_19_spacings_ago() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    edge = int(probe.world.city.stalls.edge[stall])
+    rear = probe.kerb.centre[0, stall] - probe.kerb.half[0, stall]
+    probe.place(edge, rear - 10.0 + 0.5, 10.0)
+    probe.move(1.0)
+    seen = np.array([probe.sense(seed)[0] for seed in range(60)])
+    often = (seen > 0).mean(axis=0)
+    # It is 0.5 m past the car's rear end: this sample and the one before (0.5 m earlier) hit.
+    assert often[-1] > 0.9
+    assert (often[:-2] < 0.1).all()
+
+
+def test_what_changed_within_the_second_is_seen_as_it_was() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    edge, centre = int(probe.world.city.stalls.edge[stall]), probe.world.city.stalls.offset[stall]
+    probe.place(edge, centre - 2.6, 1.0)
+    probe.move(3.0)
+    probe.park(stall, t_s=probe.now_s - 0.475)
+    often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
+    assert (often[:10] < 0.1).all()
+    assert (often[10:] > 0.85).all()
+    probe.kerb.free(probe.now_s - 0.225, np.array([stall]))
+    often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
+    assert (often[15:] < 0.1).all()
+    assert (often[11:15] > 0.85).all()
+
+
+def test_samples_before_a_crossing_are_of_the_edge_before() -> None:
+    probe = Probe()
+    stalls, roads = probe.world.city.stalls, probe.world.city.roads
+    edge = int(stalls.edge[stall_with_neighbours(probe)])
+    last = int(stalls.first[edge + 1]) - 1
+    probe.park(last)
+    # Closer to the corner than stalls are, so that one second spans the car and the crossing.
+    probe.kerb.centre[0, last] = roads.length[edge] - 4.0
+    ahead = int(roads.out[roads.head[edge]][0])
+    probe.fleet.next_edge[0] = ahead
+    probe.place(edge, roads.length[edge] - 9.0, 10.0)
+    probe.move(1.0)
+    assert probe.fleet.edge[0] == ahead
+    often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
+    assert often.max() > 0.9
+    where = np.flatnonzero(often > 0.5)
+    # From 9 m before the crossing at 10 m/s: the car's 1.7-6.3 m before it are 0.27-0.73 s in.
+    assert where.min() == pytest.approx(20 * 0.27, abs=1.6)
+    assert where.max() == pytest.approx(20 * 0.73, abs=1.6)
+
+
+@pytest.mark.parametrize(("v", "on"), [(0.5, False), (1.0, True), (15.2, True), (15.4, False)])
+def test_the_sensor_is_on_between_walking_pace_and_55_km_h(v: float, on: bool) -> None:
+    probe = Probe()
+    probe.place(0, 20.0, v)
+    assert probe.sense()[1] is on
+
+
+def test_a_parked_vehicle_does_not_sense() -> None:
+    probe = Probe()
+    probe.place(0, 20.0, 5.0)
+    probe.fleet.mode[0] = PARKED
+    cm, on = probe.sense()
+    assert not on
+    assert (cm == 0).all()
+
+
+def test_before_it_pulled_out_it_saw_nothing() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    centre = probe.world.city.stalls.offset[stall]
+    probe.place(int(probe.world.city.stalls.edge[stall]), centre - 2.0, 2.0)
+    probe.move(1.0)
+    probe.fleet.on_road_since_s[0] = probe.now_s - 0.475
+    often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
+    assert (often[:10] < 0.1).all()
+    assert (often[10:] > 0.85).all()
+
+
+def test_things_behind_the_kerb_are_seen_where_no_car_is() -> None:
+    probe = Probe()
+    stalls = probe.world.city.stalls
+    stalls.cell_background_m[:] = 4.7
+    probe.place(0, 30.0, 5.0)
+    probe.move(1.0)
+    cm = probe.sense()[0]
+    assert np.median(cm[cm > 0]) == pytest.approx(380, abs=3)
