@@ -1,0 +1,59 @@
+"""`junit.xml`: the verdict and each threshold as a test case, for CI systems."""
+
+import re
+from xml.etree import ElementTree
+
+from fleet_sim.measure.summary import Summary
+
+# Characters that XML 1.0 cannot carry, not even escaped (section 2.2).
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit_xml(summary: Summary) -> str:
+    """One test suite. A broken threshold is a failure; a run that could not be judged (target
+    failed, generator overloaded, interrupted) is an error.
+    """
+    run = summary.run
+    suite = ElementTree.Element(
+        "testsuite", name=_clean(run.scenario), timestamp=_clean(run.started)
+    )
+    suite.set("time", f"{run.wall_s:.3f}")
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in (("run", run.id), ("seed", str(run.seed)), ("target", run.target)):
+        ElementTree.SubElement(properties, "property", name=name, value=_clean(value))
+    failures = errors = 0
+    verdict = _case(suite, run.scenario, "verdict", run.wall_s)
+    if run.verdict != "passed":
+        kind = "failure" if run.verdict == "threshold_broken" else "error"
+        failures += kind == "failure"
+        errors += kind == "error"
+        _problem(verdict, kind, run.verdict, "\n".join(run.reasons))
+    for threshold in summary.thresholds:
+        name = f"{threshold.metric}: {threshold.condition}"
+        case = _case(suite, f"{run.scenario}.thresholds", name, 0.0)
+        if not threshold.passed:
+            failures += 1
+            _problem(case, "failure", threshold.message, threshold.message)
+    suite.set("tests", str(1 + len(summary.thresholds)))
+    suite.set("failures", str(failures))
+    suite.set("errors", str(errors))
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    text = ElementTree.tostring(suites, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _case(
+    suite: ElementTree.Element, classname: str, name: str, seconds: float
+) -> ElementTree.Element:
+    attributes = {"classname": _clean(classname), "name": _clean(name), "time": f"{seconds:.3f}"}
+    return ElementTree.SubElement(suite, "testcase", attributes)
+
+
+def _problem(case: ElementTree.Element, kind: str, message: str, text: str) -> None:
+    ElementTree.SubElement(case, kind, message=_clean(message)).text = _clean(text)
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)
