@@ -72,6 +72,10 @@ class SpotIndex:
         self._lat0 = sum(spot.lat for spot in spots) / len(spots) if spots else 0.0
         self._lon0 = sum(spot.lon for spot in spots) / len(spots) if spots else 0.0
         self._kx = _M_PER_DEG * math.cos(math.radians(self._lat0))
+        # Bounds over all stalls: how far from a track they can be.
+        self.half_m = max((spot.length_m for spot in spots), default=0.0) / 2
+        self.nearest_m = min((spot.lane_offset_m for spot in spots), default=0.0)
+        self.farthest_m = max((spot.lane_offset_m for spot in spots), default=0.0)
         self._grid: dict[tuple[int, int], list[_Placed]] = {}
         for spot in spots:
             x, y = self.metres(spot.lat, spot.lon)
@@ -120,15 +124,14 @@ def observe(index: SpotIndex, record: RuleRecord) -> list[tuple[str, Observation
     behind = (len(ranges) - 1) * spacing
     slack = min(max(MIN_SLACK_M, 2 * record.acc_m), MAX_SLACK_M)
     llr = _llr(record.acc_m)
-    # The swath: the track and what lies to the right of it, as an axis-parallel box.
-    reach = 4.0 + slack
-    x0, y0 = x - behind * ux, y - behind * uy
-    x1, y1 = x + reach * uy, y - reach * ux
-    x2, y2 = x0 + reach * uy, y0 - reach * ux
+    # Axis-parallel box around all places where a stall of this burst can be.
+    margin = index.half_m + spacing / 2
+    near, far = index.nearest_m - slack, index.farthest_m + slack
+    ends, sides = (-behind - margin, margin), (near, far)
+    xs = [x + along * ux + across * uy for along in ends for across in sides]
+    ys = [y + along * uy - across * ux for along in ends for across in sides]
     found = []
-    for placed in index.within(
-        min(x, x0, x1, x2), min(y, y0, y1, y2), max(x, x0, x1, x2), max(y, y0, y1, y2)
-    ):
+    for placed in index.within(min(xs), min(ys), max(xs), max(ys)):
         px, py, bx, by, half, offset, spot = placed
         if ux * bx + uy * by < _MIN_COS:
             continue

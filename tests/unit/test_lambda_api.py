@@ -1,0 +1,283 @@
+"""The HTTP API: an API Gateway event in, its answer out; DynamoDB by moto."""
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import h3
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lambda_fakes import RUN, VIN
+from moto import mock_aws
+
+from api import logic
+from fleet_sim.contract import BBox, FleetSummary, Problem, Spot, SpotPage, VehicleView
+from fleet_sim.contract.tables import SpotBelief, new_spot, text_attribute
+
+VIEW = VehicleView(
+    vin=VIN,
+    run=RUN,
+    seq=3,
+    applied="1-3",
+    ts=1,
+    lat=37.8,
+    lon=-122.27,
+    speed_mps=1.0,
+    heading_deg=2.0,
+    soc=0.5,
+    mode="driving",
+    fw="1.0.0",
+    arrival_ms=1.0,
+    processed_ms=2.0,
+    stored_ms=3.0,
+)
+WEST, SOUTH = -122.28, 37.80
+SPOTS = {f"s{i:03}": (SOUTH + 0.0001 * i, WEST + 0.0002 * i) for i in range(100)}
+"""A diagonal through some cells: 2 km to the east, 1 km to the north."""
+
+Get = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(scope="module")
+def _tables() -> Iterator[Any]:
+    patch = pytest.MonkeyPatch()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        patch.setenv(name, "test")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("VEHICLES_TABLE", "vehicles")
+    patch.setenv("SPOTS_TABLE", "spots")
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        client.create_table(
+            TableName="vehicles",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "vin", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "vin", "KeyType": "HASH"}],
+        )
+        client.create_table(
+            TableName="spots",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": "id", "AttributeType": "S"},
+                {"AttributeName": "cell", "AttributeType": "S"},
+            ],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by-cell",
+                    "KeySchema": [
+                        {"AttributeName": "cell", "KeyType": "HASH"},
+                        {"AttributeName": "id", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            ],
+        )
+        yield client
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def get(_tables: Any) -> Get:
+    """Call the function as API Gateway does; `.body` is decoded."""
+    for spot_id, (lat, lon) in SPOTS.items():
+        item = new_spot(spot_id, h3.latlng_to_cell(lat, lon, 9), lat, lon, "1st Street")
+        _tables.put_item(TableName="spots", Item=item)
+    seen = SpotBelief(RUN, "occupied", 0.9, 4, 1_780_000_000_000)
+    _tables.update_item(
+        TableName="spots",
+        Key={"id": {"S": "s000"}},
+        UpdateExpression="SET belief = :b",
+        ExpressionAttributeValues={":b": text_attribute(seen)},
+    )
+    _tables.put_item(TableName="vehicles", Item={"vin": {"S": VIN}, "state": text_attribute(VIEW)})
+    module = importlib.import_module("api.handler")
+    module._dynamodb.cache_clear()  # type: ignore[attr-defined]
+
+    def call(path: str, method: str = "GET", **query: str) -> SimpleNamespace:
+        event = {
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": {"host": "x", "origin": "https://map.example"},
+            "queryStringParameters": query or None,
+            "requestContext": {
+                "http": {"method": method, "path": path, "sourceIp": "127.0.0.1"},
+                "stage": "$default",
+                "requestId": "r",
+            },
+            "isBase64Encoded": False,
+        }
+        answer = module.handler(event, SimpleNamespace(aws_request_id="r"))
+        headers = {name.lower(): value for name, value in answer["headers"].items()}
+        return SimpleNamespace(status=answer["statusCode"], headers=headers, body=answer["body"])
+
+    return call
+
+
+def problem(answer: SimpleNamespace, status: int) -> str:
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = msgspec.json.decode(answer.body, type=Problem)
+    assert document.status == answer.status == status
+    return document.detail
+
+
+class TestSpots:
+    def pages(self, get: Get, box: str, limit: int) -> list[list[str]]:
+        found, query = [], {"bbox": box, "limit": str(limit)}
+        while True:
+            answer = get("/spots", **query)
+            assert answer.status == 200
+            page = msgspec.json.decode(answer.body, type=SpotPage)
+            found.append([spot.id for spot in page.spots])
+            if page.next is None:
+                return found
+            query["next"] = page.next
+
+    @pytest.fixture
+    def in_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Cells from memory: what is tested is the paging over them."""
+        cells: dict[str, list[Any]] = {}
+        for spot_id, (lat, lon) in SPOTS.items():
+            cell = h3.latlng_to_cell(lat, lon, 9)
+            cells.setdefault(cell, []).append(new_spot(spot_id, cell, lat, lon, "1st Street"))
+
+        def query(cell: str, after: str) -> list[Any]:
+            return [item for item in cells.get(cell, []) if item["id"]["S"] > after]
+
+        monkeypatch.setattr("api.handler._cell", query)
+
+    def test_pages_from_the_table_hold_each_spot_once(self, get: Get) -> None:
+        pages = self.pages(get, f"{WEST},{SOUTH},{WEST + 0.02},{SOUTH + 0.01}", 30)
+        assert [len(page) for page in pages] == [30, 30, 30, 10]
+        assert sorted(i for page in pages for i in page) == sorted(SPOTS)
+
+    @pytest.mark.usefixtures("in_memory")
+    @pytest.mark.parametrize("limit", [1, 7, 100, 1_000])
+    def test_pages_hold_each_spot_once(self, get: Get, limit: int) -> None:
+        pages = self.pages(get, f"{WEST},{SOUTH},{WEST + 0.1},{SOUTH + 0.1}", limit)
+        assert sorted(i for page in pages for i in page) == sorted(SPOTS)
+        assert all(len(page) <= limit for page in pages)
+
+    @pytest.mark.usefixtures("in_memory")
+    def test_only_spots_in_the_box(self, get: Get) -> None:
+        lat, lon = SPOTS["s050"]
+        pages = self.pages(get, f"{WEST},{lat},{lon},{SOUTH + 1e-3 * 99}", 1_000)
+        assert [i for page in pages for i in page] == ["s050"]
+
+    def test_a_box_without_extent(self, get: Get) -> None:
+        lat, lon = SPOTS["s007"]
+        assert self.pages(get, f"{lon},{lat},{lon},{lat}", 10) == [["s007"]]
+
+    @pytest.mark.usefixtures("in_memory")
+    def test_a_large_box_comes_in_bounded_pages(self, get: Get) -> None:
+        box = f"{WEST - 0.2},{SOUTH - 0.1},{WEST + 0.2},{SOUTH + 0.1}"
+        pages = self.pages(get, box, 1_000)
+        assert len(pages) > 10  # 780 km² hold 7,600 cells
+        assert sorted(i for page in pages for i in page) == sorted(SPOTS)
+
+    def test_one_spot(self, get: Get) -> None:
+        answer = get("/spots/s000")
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "application/json"
+        spot = msgspec.json.decode(answer.body, type=Spot)
+        assert (spot.state, spot.confidence, spot.observations) == ("occupied", 0.8, 4)
+        assert spot.last_seen_ms == 1_780_000_000_000
+        assert json.loads(get("/spots/s001").body)["last_seen_ms"] is None
+
+    @pytest.mark.parametrize(
+        ("query", "says"),
+        [
+            ({}, "bbox: missing"),
+            ({"bbox": "1,2,3"}, "3 values"),
+            ({"bbox": "0,0,1,91"}, "latitudes"),
+            ({"bbox": "1,1,0,2"}, "is empty"),
+            ({"bbox": "-180,-90,180,90"}, "too large"),
+            ({"bbox": "nan,0,1,1"}, "bbox"),
+            ({"bbox": "0,0,0,0", "limit": "0"}, "limit: '0' (allowed: 1..1000)"),
+            ({"bbox": "0,0,0,0", "limit": "1001"}, "limit"),
+            ({"bbox": "0,0,0,0", "limit": "²"}, "limit"),
+            ({"bbox": "0,0,0,0", "next": "x"}, "next"),
+            ({"bbox": "0,0,0,0", "next": "WyI4OTI4MzA4MjgwN2ZmZmYiLCIiXQ"}, "another bbox"),
+            ({"bbox": "0,0,0,0", "colour": "red"}, "colour: unknown parameter"),
+        ],
+    )
+    def test_a_bad_query_is_a_problem_that_names_it(
+        self, get: Get, query: dict[str, str], says: str
+    ) -> None:
+        assert says in problem(get("/spots", **query), 400)
+
+    @given(
+        st.floats(-60, 60), st.floats(-179, 178), st.floats(0, 0.05), st.floats(0, 0.05), st.data()
+    )
+    def test_the_cells_cover_the_box(self, south, west, height, width, data) -> None:  # type: ignore[no-untyped-def]
+        box = BBox(west, south, west + width, south + height)
+        lat = data.draw(st.floats(box.south, box.north))
+        lon = data.draw(st.floats(box.west, box.east))
+        assert h3.latlng_to_cell(lat, lon, 9) in logic.covering_cells(box)
+
+
+class TestVehicles:
+    def test_one_vehicle(self, get: Get) -> None:
+        answer = get(f"/vehicles/{VIN}")
+        assert answer.status == 200
+        assert msgspec.json.decode(answer.body, type=VehicleView) == VIEW
+
+    def test_an_unknown_vehicle_is_a_problem(self, get: Get) -> None:
+        assert "1FSMZ91C0T9999999" in problem(get("/vehicles/1FSMZ91C0T9999999"), 404)
+
+    def test_the_summary_counts(self, get: Get) -> None:
+        answer = get("/fleet/summary")
+        summary = msgspec.json.decode(answer.body, type=FleetSummary)
+        assert (summary.vehicles, summary.driving, summary.parked) == (1, 1, 0)
+        assert (summary.spots, summary.occupied, summary.unknown) == (100, 1, 99)
+        assert summary.mean_soc == 0.5
+        assert summary.online == 0  # heard of in 1970
+        assert abs(summary.as_of_ms - time.time() * 1e3) < 60_000
+
+    def test_online_is_the_last_minute(self) -> None:
+        now = 1_000_000_000
+        views = [
+            msgspec.structs.replace(VIEW, processed_ms=now - age) for age in (0, 59_000, 61_000)
+        ]
+        items = [{"state": text_attribute(view)} for view in views]
+        assert logic.summary(items, [], now).online == 2
+
+    def test_no_vehicles_have_no_mean(self) -> None:
+        assert logic.summary([], [], 1).mean_soc is None
+
+
+class TestHttp:
+    def test_any_origin_may_read(self, get: Get) -> None:
+        assert get(f"/vehicles/{VIN}").headers["access-control-allow-origin"] == "*"
+
+    def test_a_preflight_is_answered(self, get: Get) -> None:
+        answer = get("/spots", method="OPTIONS")
+        assert answer.status == 204
+        assert "GET" in answer.headers["access-control-allow-methods"]
+
+    def test_answers_may_be_kept_a_second_and_problems_not(self, get: Get) -> None:
+        assert get(f"/vehicles/{VIN}").headers["cache-control"] == "public, max-age=1"
+        assert get("/nothing").headers["cache-control"] == "no-store"
+
+    def test_an_unknown_path_is_a_problem(self, get: Get) -> None:
+        assert problem(get("/nothing"), 404) == "there is nothing at /nothing"
+
+    @pytest.mark.parametrize("path", ["/spots", f"/vehicles/{VIN}", "/fleet/summary"])
+    def test_another_method_is_a_problem_that_names_the_allowed(self, get: Get, path: str) -> None:
+        answer = get(path, method="POST")
+        assert "POST" in problem(answer, 405)
+        assert answer.headers["allow"] == "GET, OPTIONS"
+
+    def test_an_error_of_ours_is_a_problem_without_details(
+        self, get: Get, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VEHICLES_TABLE", "secret-name")
+        assert problem(get(f"/vehicles/{VIN}"), 500) == "the error was logged"

@@ -1,0 +1,304 @@
+"""The telemetry processor whole: event in, batch item failures out; S3 and SQS by moto."""
+
+import gzip
+import importlib
+import itertools
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lambda_fakes import (
+    RUN,
+    SONAR_CAR,
+    SONAR_NONE,
+    VIN,
+    FakeDynamoDb,
+    incoming,
+    kinesis_event,
+    record,
+)
+from moto import mock_aws
+
+from fleet_sim.contract import ArchivedRecord, RegistrySpot, SpotRegistry, VehicleView
+from fleet_sim.contract.failures import RefusedRecord
+from fleet_sim.contract.registry import REGISTRY_KEY
+from fleet_sim.contract.tables import SpotBelief
+from telemetry_processor.logic import Incoming
+from telemetry_processor.pipeline import Pipeline
+
+SECOND_VIN = "1FSMZ91C0T0000002"
+# Two stalls south of a lane that runs east through the position of `record()`.
+REGISTRY = SpotRegistry(
+    "c",
+    [
+        RegistrySpot(f"s{i}", 37.8 - 3.5 / 111_195, -122.27 - east / 87_862, 90.0, 5.5, 3.5, "1st")
+        for i, east in enumerate((2.0, 8.0))
+    ],
+)
+
+
+class Cloud:
+    """S3 and SQS (moto), DynamoDB (fake), and a processor on them."""
+
+    def __init__(self) -> None:
+        self.s3 = boto3.client("s3", region_name="us-east-1")
+        self.sqs = boto3.client("sqs", region_name="us-east-1")
+        self.s3.create_bucket(Bucket="data")
+        self.queue = self.sqs.create_queue(QueueName="failures")["QueueUrl"]
+        self.put_registry(REGISTRY)
+        self.dynamodb = FakeDynamoDb(vehicles="vin", spots="id")
+        self.start()
+
+    def put_registry(self, registry: SpotRegistry) -> None:
+        body = gzip.compress(msgspec.json.encode(registry))
+        self.s3.put_object(Bucket="data", Key=REGISTRY_KEY, Body=body)
+
+    def start(self) -> None:
+        """A new execution environment: nothing is remembered."""
+        self.pipeline = Pipeline(
+            s3=self.s3,
+            dynamodb=self.dynamodb,
+            sqs=self.sqs,
+            bucket="data",
+            vehicles_table="vehicles",
+            spots_table="spots",
+            queue_url=self.queue,
+            now_ms=itertools.count(1.0).__next__,
+        )
+
+    def invoke(self, *records: Incoming) -> list[str]:
+        """Run the handler; answers the sequence numbers that it wants again."""
+        module = importlib.import_module("telemetry_processor.handler")
+        module._shared = self.pipeline  # type: ignore[attr-defined]
+        context = SimpleNamespace(aws_request_id="r", function_name="f")
+        answer = module.handler(kinesis_event(list(records)), context)
+        return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+
+    def view(self, vin: str = VIN) -> VehicleView:
+        text = self.dynamodb.tables["vehicles"][vin]["state"]["S"]
+        return msgspec.json.decode(text, type=VehicleView)
+
+    def belief(self, spot_id: str) -> SpotBelief:
+        text = self.dynamodb.tables["spots"][spot_id]["belief"]["S"]
+        return msgspec.json.decode(text, type=SpotBelief)
+
+    def archived(self) -> list[ArchivedRecord]:
+        lines: list[ArchivedRecord] = []
+        listed = self.s3.list_objects_v2(Bucket="data", Prefix="telemetry/").get("Contents", [])
+        for item in listed:
+            body = self.s3.get_object(Bucket="data", Key=item["Key"])["Body"].read()
+            lines += (
+                msgspec.json.decode(line, type=ArchivedRecord)
+                for line in gzip.decompress(body).splitlines()
+            )
+        return lines
+
+    def refusals(self) -> list[RefusedRecord]:
+        found = []
+        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            found += [msgspec.json.decode(m["Body"], type=RefusedRecord) for m in messages]
+        return found
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+    with mock_aws():
+        yield Cloud()
+
+
+def test_a_batch_ends_up_everywhere(cloud: Cloud) -> None:
+    assert (
+        cloud.invoke(
+            incoming(record(1, sonar=SONAR_CAR), 101),
+            incoming(record(1, vin=SECOND_VIN, soc=0.25), 102, arrival_ms=1.78e12 + 5),
+        )
+        == []
+    )
+    assert [line.sequence for line in cloud.archived()] == ["101", "102"]
+    assert (cloud.view().applied, cloud.view().soc) == ("1", 0.5)
+    view = cloud.view(SECOND_VIN)
+    assert (view.soc, view.arrival_ms) == (0.25, 1.78e12 + 5)
+    assert view.arrival_ms > view.stored_ms > view.processed_ms  # arrival is of another clock here
+    assert cloud.belief("s0").state == cloud.belief("s1").state == "occupied"
+    assert cloud.refusals() == []
+
+
+def test_a_spot_that_was_not_seeded_is_inserted_with_its_place(cloud: Cloud) -> None:
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    item = cloud.dynamodb.tables["spots"]["s0"]
+    assert item["street"] == {"S": "1st"}
+    assert item["cell"]["S"].startswith("89")  # resolution 9
+
+
+def test_poison_is_archived_and_reported_and_never_tried_again(cloud: Cloud) -> None:
+    spoof = msgspec.structs.replace(record(2), thing=SECOND_VIN)
+    failed = cloud.invoke(
+        incoming(b"\xff not JSON", 101), incoming(record(1), 102), incoming(spoof, 103)
+    )
+    assert failed == []
+    assert [line.sequence for line in cloud.archived()] == ["101", "102", "103"]
+    assert cloud.view().applied == "1"
+    reasons = {report.sequence: report.reason for report in cloud.refusals()}
+    assert reasons.keys() == {"101", "103"}
+    assert "published by thing" in reasons["103"]
+
+
+def test_a_batch_of_nothing_but_poison_is_done(cloud: Cloud) -> None:
+    assert cloud.invoke(*(incoming(b"x", 100 + i) for i in range(25))) == []
+    assert len(cloud.refusals()) == 25
+    assert cloud.dynamodb.statements == 0
+
+
+def test_one_failing_vehicle_is_tried_again_alone(cloud: Cloud) -> None:
+    cloud.invoke(incoming(record(1), 101), incoming(record(1, vin=SECOND_VIN), 102))
+    count = itertools.count()
+
+    def another_writer() -> None:
+        cloud.dynamodb.tables["vehicles"][VIN]["state"] = {
+            "S": msgspec.json.encode(
+                msgspec.structs.replace(cloud.view(), stored_ms=float(next(count)))
+            ).decode()
+        }
+
+    cloud.dynamodb.before_write = another_writer
+    cloud.start()
+    cloud.pipeline._vehicles._sleep = lambda _: None
+    batch = [incoming(record(2), 103), incoming(record(2, vin=SECOND_VIN), 104)]
+    assert cloud.invoke(*batch) == ["103"]
+    assert cloud.view(SECOND_VIN).applied == "1-2"
+    cloud.dynamodb.before_write = lambda: None
+    assert cloud.invoke(*batch) == []
+    assert cloud.view().applied == "1-2"
+
+
+def test_a_failed_spot_keeps_its_records_out_of_the_vehicle(cloud: Cloud) -> None:
+    throttled = {"Code": "ThrottlingError", "Message": "slow down"}
+    cloud.pipeline._spots._sleep = lambda _: None
+    cloud.dynamodb.errors = [throttled, throttled] * 5  # both spots, every attempt
+    batch = [incoming(record(1, sonar=SONAR_CAR), 101), incoming(record(2), 102)]
+    assert cloud.invoke(*batch) == ["101"]
+    assert cloud.view().applied == "2"
+    assert cloud.invoke(*batch) == []
+    assert cloud.view().applied == "1-2"
+    assert cloud.belief("s0").observations == 1
+
+
+def test_a_crash_after_the_archive_loses_and_doubles_nothing(cloud: Cloud) -> None:
+    batch = [incoming(record(seq, sonar=SONAR_CAR), 100 + seq) for seq in (1, 2, 3)]
+
+    def crash() -> None:
+        raise RuntimeError("out of memory")
+
+    cloud.dynamodb.before_write = crash
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cloud.invoke(*batch)
+    assert len(cloud.archived()) == 3
+    cloud.dynamodb.before_write = lambda: None
+    cloud.start()
+    assert cloud.invoke(*batch) == []
+    assert [line.sequence for line in cloud.archived()] == ["101", "102", "103"]
+    assert cloud.view().applied == "1-3"
+    assert cloud.belief("s0").observations == 3
+
+
+def test_without_the_archive_nothing_is_stored(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": "503"}}, "PutObject")
+
+    monkeypatch.setattr(cloud.s3, "put_object", refuse)
+    with pytest.raises(ClientError, match="SlowDown"):
+        cloud.invoke(incoming(record(1), 101))
+    assert cloud.dynamodb.statements == 0
+
+
+def test_without_the_queue_poison_is_tried_again(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**request: Any) -> dict[str, Any]:
+        return {"Failed": [{"Id": e["Id"], "Message": "no"} for e in request["Entries"]]}
+
+    monkeypatch.setattr(cloud.sqs, "send_message_batch", refuse)
+    assert cloud.invoke(incoming(b"x", 101), incoming(record(1), 102)) == ["101"]
+    assert cloud.view().applied == "1"
+
+
+def test_a_newer_run_takes_the_registry_that_is_there_now(cloud: Cloud) -> None:
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    renamed = [msgspec.structs.replace(spot, id=f"new-{spot.id}") for spot in REGISTRY.spots]
+    cloud.put_registry(SpotRegistry("d", renamed))
+    cloud.invoke(incoming(record(2, sonar=SONAR_CAR), 102))
+    assert "new-s0" not in cloud.dynamodb.tables["spots"]  # in a run, the registry stays
+    cloud.invoke(incoming(record(1, run=RUN + "-b", sonar=SONAR_CAR), 103))
+    assert cloud.belief("new-s0").run == RUN + "-b"
+
+
+def test_a_registry_is_not_needed(cloud: Cloud) -> None:
+    cloud.s3.delete_object(Bucket="data", Key=REGISTRY_KEY)
+    assert cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101)) == []
+    assert cloud.view().applied == "1"
+    assert cloud.dynamodb.tables["spots"] == {}
+
+
+def test_tables_filled_anew_between_runs_are_not_overwritten_from_memory(cloud: Cloud) -> None:
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    cloud.dynamodb.tables["spots"].clear()
+    cloud.dynamodb.tables["vehicles"].clear()
+    cloud.invoke(incoming(record(5, run=RUN + "-b", sonar=SONAR_NONE), 102))
+    assert cloud.view().applied == "5"
+    assert (cloud.belief("s0").state, cloud.belief("s0").observations) == ("free", 1)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([VIN, SECOND_VIN]), st.integers(1, 8), st.sampled_from([True, False])
+        ),
+        min_size=1,
+        max_size=16,
+        unique_by=lambda item: item[:2],
+    ),
+    st.randoms(use_true_random=False),
+    st.lists(st.integers(1, 6), min_size=1),
+)
+def test_any_order_any_cut_and_any_restart_end_the_same(cloud, messages, random, cuts) -> None:  # type: ignore[no-untyped-def]
+    sent = [
+        record(seq, vin=vin, sonar=SONAR_CAR if car else SONAR_NONE) for vin, seq, car in messages
+    ]
+
+    def final(order: list[Any], sizes: Iterator[int], restart: bool) -> tuple[Any, Any]:
+        cloud.dynamodb = FakeDynamoDb(vehicles="vin", spots="id")
+        cloud.start()
+        left = [incoming(item, 100 + i) for i, item in enumerate(order)]
+        while left:
+            size = next(sizes)
+            assert cloud.pipeline.process(left[:size]).failed == {}
+            left = left[size:]
+            if restart:
+                cloud.start()
+        views = {
+            vin: msgspec.structs.replace(
+                cloud.view(vin), arrival_ms=0.0, processed_ms=0.0, stored_ms=0.0
+            )
+            for vin in cloud.dynamodb.tables["vehicles"]
+        }
+        return views, cloud.dynamodb.tables["spots"]
+
+    shuffled = sent + [random.choice(sent) for _ in range(4)]
+    random.shuffle(shuffled)
+    once = final(sent, itertools.repeat(1), restart=False)
+    assert final(shuffled, itertools.cycle(cuts), restart=True) == once
