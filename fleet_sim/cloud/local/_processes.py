@@ -36,14 +36,28 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _group_exists(pgid: int) -> bool:
+def group_members(pgid: int) -> list[int]:
+    """The live processes of the group. Zombies do not count: nobody may ever collect them.
+
+    Where there is no /proc, the answer is the leader's number for any group that exists.
+    """
+    if Path("/proc/self/stat").exists():
+        members = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue  # it ended while we looked
+                if int(fields[2]) == pgid and fields[0] not in "ZX":
+                    members.append(int(entry.name))
+        return members
     try:
         os.killpg(pgid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    except (ProcessLookupError, PermissionError):
+        # macOS answers EPERM for a group of zombies.
+        return []
+    return [pgid]
 
 
 def terminate_group(pid: int, timeout_s: float) -> None:
@@ -65,12 +79,11 @@ def terminate_group(pid: int, timeout_s: float) -> None:
 def kill_group(pgid: int) -> None:
     """SIGKILL to every process of the group, then waits (at most 2 s) for them to be gone."""
     deadline = time.monotonic() + 2.0
-    while _group_exists(pgid) and time.monotonic() < deadline:
+    while group_members(pgid) and time.monotonic() < deadline:
         try:
             os.killpg(pgid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            # macOS answers EPERM for a group of zombies: nothing left to kill either way.
-            return
+            return  # it ended while we looked
         _reap(pgid)
         time.sleep(0.005)
 

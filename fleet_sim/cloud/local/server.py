@@ -59,10 +59,17 @@ def main() -> None:
     _configure(gateway.getsockname()[1], arguments.enforce_iam)
     _raise_descriptor_limit()
 
+    from fleet_sim.cloud.local.gaps import skipped
+
+    # The stock listener's handshakes hang under uvloop.
+    with asyncio.Runner(loop_factory=None if "listener" in skipped() else _uvloop) as runner:
+        runner.run(_serve(gateway, arguments.state_dir, arguments.keep_running))
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(gateway, arguments.state_dir, arguments.keep_running))
+    return uvloop.new_event_loop()
 
 
 def _end_with_parent(parent: int, state_dir: Path) -> None:

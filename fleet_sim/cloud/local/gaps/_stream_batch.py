@@ -85,9 +85,10 @@ class Batch:
                     break
                 expired += 1
             if expired:
+                given_up = Discard(segment.records[:expired], segment.invocations)
                 self._drop(expired)
                 self._failures_in_a_row = 0
-                return Discard(segment.records[:expired], segment.invocations)
+                return given_up
         return Invoke(segment.records)
 
     def succeeded(self) -> None:
