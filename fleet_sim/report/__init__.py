@@ -1,0 +1,1 @@
+"""Reads a finished run folder and renders it: an HTML file that opens offline, a terminal table."""
