@@ -19,7 +19,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     # PyYAML knows YAML 1.1 and would leave `1e3` and `0o17` bare: numbers in YAML 1.2.
-    style = None if resolve(text) == text else '"'
+    # Line breaks of YAML 1.1 (U+0085, U+2028) it would fold into spaces; in double quotes they are
+    # escaped.
+    style = None if resolve(text) == text and text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -40,7 +40,23 @@ fractions = st.floats(0, 1).map(Fraction)
 texts = st.text(
     st.characters(codec="utf-8", exclude_characters="\ufeff"), max_size=40
 ) | st.sampled_from(
-    ["1e3", "0o17", "no", "22:00", "null", "~", "", " x", "<<", "012", ".inf", "a: b #c"]
+    [
+        "1e3",
+        "0o17",
+        "no",
+        "22:00",
+        "null",
+        "~",
+        "",
+        " x",
+        "\x85",
+        "\u2028a",
+        "a\n b",
+        "<<",
+        "012",
+        ".inf",
+        "a: b #c",
+    ]
 )
 starts = st.datetimes(
     dt.datetime(1970, 1, 2), dt.datetime(2199, 12, 30),

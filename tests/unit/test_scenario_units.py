@@ -63,7 +63,19 @@ def test_texts_are_read_in_si_units(cls, text, value):
     [
         *[
             (Duration, v)
-            for v in ["", "30", "30 s", "30S", "-5s", "1s1m", "1m1m", "5mms", "1..5s", "1e3s"]
+            for v in [
+                "",
+                "30",
+                "30 s",
+                "30S",
+                "-5s",
+                "1s1m",
+                "1m1m",
+                "5mms",
+                "1..5s",
+                "1e3s",
+                False,
+            ]
         ],
         *[(Duration, v) for v in ["s", "30s\n", "٣s", "infs", "367d", 30, 1.5, True, None, [], -1]],
         *[(Fraction, v) for v in ["101%", "-5%", "5", "0.5", "5 %", 1.01, -0.01, 60, True, None]],
