@@ -87,6 +87,8 @@ def ms_text(value_ms: float | None) -> str:
         return "–"
     if abs(value_ms) >= 1000:
         return f"{_digits(value_ms / 1000)} s"
+    if 0 < abs(value_ms) < 0.1:
+        return f"{value_ms * 1000:.0f} µs"
     return f"{_digits(value_ms)} ms"
 
 

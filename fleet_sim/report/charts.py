@@ -14,7 +14,7 @@ from fleet_sim.report.html import Html, data, join, tag
 FloatArray = NDArray[np.float64]
 
 COLOURS = 6
-"""Lines have colours 0-5 of the palette in `report.css`, and dashes from the seventh on."""
+"""Classes `c0` to `c5` of `report.css`."""
 
 _STRIP = 18
 _CHAR_PX = 6.3
@@ -27,7 +27,9 @@ class Line:
     label: str
     y: FloatArray
     colour: int
-    dashed: bool = False
+    """Index of the palette, 0-5."""
+    under: bool = False
+    """Drawn broad and pale, for others to lie on."""
 
 
 class Band(NamedTuple):
@@ -78,8 +80,8 @@ class _Frame(NamedTuple):
 def figure(chart: Chart) -> Html:
     """The chart with its title, legend, both drawings and the data for its tooltips."""
     strips = _STRIP * (bool(chart.phases) + bool(chart.faults))
-    wide = _Frame(920, 270 + strips, 62, 16, 26 + strips, 42, 10, 5)
-    narrow = _Frame(380, 250 + strips, 52, 10, 26 + strips, 42, 5, 5)
+    wide = _Frame(920, 270 + strips, 62, 22, 26 + strips, 42, 10, 5)
+    narrow = _Frame(380, 250 + strips, 52, 20, 26 + strips, 42, 5, 5)
     legend = [
         tag("li", _swatch(line), " ", line.label) for line in chart.lines if len(chart.lines) > 1
     ]
@@ -122,7 +124,7 @@ def _tooltips(chart: Chart) -> dict[str, object]:
 
 
 def _line_class(line: Line) -> str:
-    return f"line c{line.colour % COLOURS}{' dashed' if line.dashed else ''}"
+    return f"line c{line.colour % COLOURS}{' under' if line.under else ''}"
 
 
 def _swatch(line: Line) -> Html:

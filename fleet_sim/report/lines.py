@@ -106,7 +106,10 @@ def _over_time(
         caption += f" Each point is the highest of {every} seconds."
     # A stage keeps its colour whichever others are there.
     colour = {label: i for i, label in enumerate(names)}
-    lines = [Line(label, y, colour[label]) for label, y in zip(found, columns, strict=True)]
+    lines = [
+        Line(label, y, colour[label], label == "scheduled")
+        for label, y in zip(found, columns, strict=True)
+    ]
     phases = [Band(p.start_s, p.end_s, p.name) for p in run.summary.phases]
     faults = [
         Band(e.t_s, e.t_s if e.end_s is None else e.end_s, e.text)

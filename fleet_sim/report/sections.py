@@ -68,11 +68,13 @@ def key_figures(run: RunFolder) -> Html:
         ("connected", f"{generator.connected:,} / {generator.vehicles:,}", "vehicles"),
         ("sent", f"{generator.sent:,}", f"of {generator.scheduled:,} messages due"),
         ("acknowledged", f"{generator.acknowledged:,}", "messages"),
-        ("acknowledged, p95", ms_text(ack), "from the intended time"),
-        ("visible, p95", ms_text(visible), "at the API, from the intended time"),
+        ("sent late", f"{generator.late:,}", "messages"),
     ]
     if s.audit is not None:
         tiles.append(("unexplained", f"{s.audit.unexplained:,}", "messages; must be 0"))
+    tiles.append(("acknowledged, p95", ms_text(ack), "after the intended time"))
+    if visible is not None:
+        tiles.append(("visible at the API, p95", ms_text(visible), "after the intended time"))
     if s.accuracy is not None:
         tiles.append(("map accuracy", share(s.accuracy.accuracy), "of the spots it knows"))
     items = [
@@ -96,7 +98,9 @@ def thresholds(run: RunFolder) -> Html:
         return section("thresholds", "Thresholds", missing("The scenario sets none."))
     head = ("metric", "condition", "observed", "result")
     return section(
-        "thresholds", "Thresholds", table("Conditions and what was observed", head, rows)
+        "thresholds",
+        "Thresholds",
+        table("Conditions and what was observed", head, rows, numbers_from=2),
     )
 
 
@@ -184,11 +188,15 @@ def audit(run: RunFolder) -> Html:
         "audit",
         "Audit",
         said,
-        table("The one fate of each message", ("fate", "messages", "share"), rows),
-        table(
-            "Counts",
-            ("what", "messages"),
-            [(name, "not audited" if n is None else f"{n:,}") for name, n in counts],
+        tag(
+            "div",
+            table("The one fate of each message", ("fate", "messages", "share"), rows),
+            table(
+                "Counts",
+                ("what", "messages"),
+                [(name, "not audited" if n is None else f"{n:,}") for name, n in counts],
+            ),
+            class_="pair",
         ),
         _stories(run.summary),
     )
@@ -274,8 +282,9 @@ def generator(run: RunFolder) -> Html:
         ("CPU time a message", per_message),
     ]
     for name, stats in (("lateness", g.lateness_ms), ("event loop lag", g.event_loop_lag_ms)):
-        shown = [f"{key} {ms_text(stats[key])}" for key in ("p50", "p99", "max") if key in stats]
-        rows.append((name, ", ".join(shown) or "–"))
+        rows += [
+            (f"{name}, {key}", ms_text(stats[key])) for key in ("p50", "p99", "max") if key in stats
+        ]
     said = [tag("p", OVERLOADED, class_="broken")]
     return section(
         "generator",

@@ -113,6 +113,7 @@ function setUpMap(figure) {
       height,
     };
     svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+    svg.style.setProperty("--m", view.width / (svg.clientWidth || full.width));
   }
 
   function zoom(factor, x, y) {
@@ -184,6 +185,7 @@ function setUpMap(figure) {
     });
   }
   svg.addEventListener("pointerleave", hide);
+  new ResizeObserver(() => look(view)).observe(svg);
 }
 
 document.querySelectorAll("figure.chart").forEach(setUpChart);
