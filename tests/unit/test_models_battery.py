@@ -62,6 +62,19 @@ def test_driving_costs_more_and_braking_returns_less_than_the_wheels_see() -> No
     assert power == pytest.approx([9200 / ETA_DRIVE + AUX_W, AUX_W, -1e4 * ETA_REGEN + AUX_W])
 
 
+def test_energy_of_speeding_up_does_not_depend_on_the_step() -> None:
+    loads = RoadLoads.of([VEHICLES["leaf_30"].load])
+    used = []
+    for dt in (0.01, 1.0):
+        v, total = np.zeros(1), 0.0
+        for _ in range(round(10 / dt)):
+            v1 = v + 2.0 * dt
+            total += trip_energy_j(loads, v, v1, (v + v1) / 2 * dt, dt)[0]
+            v = v1
+        used.append(total)
+    assert used[1] == pytest.approx(used[0], rel=2e-3)
+
+
 def test_energy_closes_and_does_not_depend_on_the_step() -> None:
     """Speed up, cruise, brake to a stop: what the pack gave equals losses plus auxiliaries."""
     load = VEHICLES["model3_rwd"].load

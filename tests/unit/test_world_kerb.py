@@ -5,6 +5,7 @@ import pytest
 
 from fleet_sim.scenario.model import GeneratedCity
 from fleet_sim.world import City
+from fleet_sim.world import kerb as kerb_module
 from fleet_sim.world.demand import DWELL_MEAN_S, Demand, draw_dwell_s, draw_residual_s
 from fleet_sim.world.kerb import Kerb
 from fleet_sim.world.truth import BACKGROUND, EVENT, NOBODY
@@ -50,7 +51,8 @@ def test_a_stall_never_holds_two(kerb: Kerb) -> None:
         kerb.free(2.0, np.array([3, 4]))
 
 
-def test_cars_stand_inside_their_stalls(kerb: Kerb) -> None:
+def test_cars_stand_inside_their_stalls(kerb: Kerb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kerb_module, "_ALONG_SIGMA_M", 2.0)
     n = kerb.stalls.n
     kerb.take(1.0, np.arange(n), np.full(n, BACKGROUND))
     reach = np.abs(kerb.centre[0] - kerb.stalls.offset) + kerb.half[0]

@@ -1,0 +1,148 @@
+"""Long runs in virtual time: the world's statistics, and that they do not depend on the step."""
+
+import numpy as np
+import pytest
+
+from fleet_sim.scenario import Scenario
+from fleet_sim.scenario.model import City as CitySpec
+from fleet_sim.scenario.model import GeneratedCity, Parking, Phase, VehicleGroup
+from fleet_sim.scenario.units import Duration, Fraction
+from fleet_sim.world import City, World
+from fleet_sim.world.demand import DWELL_MEAN_S, Demand
+from fleet_sim.world.fleet import PARKED
+from fleet_sim.world.kerb import Kerb
+from fleet_sim.world.stalls import lay_out
+from fleet_sim.world.truth import BACKGROUND
+
+
+@pytest.mark.parametrize(("erlangs", "p_full", "occupancy"), [(8, 0.122, 0.703), (6, 0.043, 0.574)])
+def test_ten_stalls_behave_as_erlangs_loss_system(
+    erlangs: float, p_full: float, occupancy: float
+) -> None:
+    """Erlang-B does not depend on the dwell's law, and ours is far from exponential."""
+    roads = City.generate(GeneratedCity(blocks=(1, 1)), 1).roads
+    offset = 15.0 + 6.7 * np.arange(10)
+    ids = tuple(str(i) for i in range(10))
+    stalls = lay_out(roads, ids, np.zeros(10, dtype=np.int64), offset, np.random.default_rng(1))
+    kerb = Kerb(stalls, np.random.default_rng(2))
+    demand = Demand(kerb, 0.7, np.random.default_rng(3))
+    demand.arrival_rate_per_s = erlangs / DWELL_MEAN_S
+    dt_s = 0.08 * DWELL_MEAN_S / erlangs
+    full = held = 0.0
+    steps = 120_000
+    for k in range(1, steps + 1):
+        demand.step(dt_s, k * dt_s)
+        full += kerb.truth.occupied.all()
+        held += kerb.truth.occupied.mean()
+    assert demand.turned_away / demand.arrivals == pytest.approx(p_full, abs=0.02)
+    assert full / steps == pytest.approx(p_full, abs=0.02)
+    assert held / steps == pytest.approx(occupancy, abs=0.02)
+
+
+@pytest.mark.parametrize("target", [0.3, 0.6, 0.85])
+def test_background_occupancy_stays_at_its_target(target: float) -> None:
+    """For 12 h: a wrong residual dwell or rate would let it drift."""
+    city = City.generate(GeneratedCity(blocks=(8, 8)), 1)
+    kerb = Kerb(city.stalls, np.random.default_rng(2))
+    demand = Demand(kerb, target, np.random.default_rng(3))
+    seen = []
+    for k in range(1, 12 * 60 + 1):
+        demand.step(60.0, 60.0 * k)
+        seen.append((kerb.truth.holder == BACKGROUND).mean())
+    assert np.mean(seen) == pytest.approx(target, abs=0.03)
+    assert np.ptp(seen) < 0.12
+
+
+def town(seed: int) -> World:
+    group = VehicleGroup(group="a", count=250, parked=Fraction(0.2))
+    return World(
+        Scenario(
+            name="t",
+            seed=seed,
+            city=CitySpec(generate=GeneratedCity(blocks=(9, 9))),
+            fleet=(group,),
+            phases=(
+                Phase(
+                    name="a",
+                    duration_s=Duration(600.0),
+                    parking=Parking(occupancy=Fraction(0.6)),
+                ),
+            ),
+        )
+    )
+
+
+def statistics(dt_s: float) -> dict[str, float]:
+    """Means over three seeds and 8 min after a minute of settling."""
+    speed, energy, parked, changes, down = [], [], [], [], []
+    for seed in (1, 2, 3):
+        world = town(seed)
+        for _ in range(round(60 / dt_s)):
+            world.step(dt_s)
+        odo, used = world.fleet.odo.copy(), world.fleet.energy_j.copy()
+        for k in range(round(480 / dt_s)):
+            world.step(dt_s)
+            if k % round(5 / dt_s) == 0:
+                parked.append((world.fleet.mode == PARKED).mean())
+                down.append(1 - world.radio_up.mean())
+        way = (world.fleet.odo - odo).sum()
+        speed.append(way / 480 / world.n)
+        energy.append((world.fleet.energy_j - used).sum() / way)
+        changes.append(float((world.truth.by >= 0).sum()))
+    return {
+        "speed_mps": float(np.mean(speed)),
+        "energy_j_m": float(np.mean(energy)),
+        "parked": float(np.mean(parked)),
+        "parkings": float(np.mean(changes)),
+        "down": float(np.mean(down)),
+    }
+
+
+def test_statistics_do_not_depend_on_the_step() -> None:
+    fine, coarse = statistics(0.1), statistics(0.5)
+    assert coarse["speed_mps"] == pytest.approx(fine["speed_mps"], rel=0.06)
+    assert coarse["energy_j_m"] == pytest.approx(fine["energy_j_m"], rel=0.08)
+    assert coarse["parked"] == pytest.approx(fine["parked"], rel=0.20)
+    assert coarse["parkings"] == pytest.approx(fine["parkings"], rel=0.15)
+    assert coarse["down"] == pytest.approx(fine["down"], abs=0.003)
+    # And they are those of a city: 15-35 km/h with stops, and `parked` as the scenario says.
+    assert 4.0 < fine["speed_mps"] / (1 - fine["parked"]) < 10.0
+    assert fine["parked"] == pytest.approx(0.2, abs=0.07)
+
+
+def test_traffic_does_not_lock_when_it_is_dense() -> None:
+    """31 m of lane a vehicle: a quarter of what stands still bumper to bumper."""
+    group = VehicleGroup(group="a", count=1000, parked=Fraction(0.1))
+    city = CitySpec(generate=GeneratedCity(blocks=(9, 8)))
+    phases = (Phase(name="a", duration_s=Duration(60.0)),)
+    world = World(Scenario(name="t", city=city, fleet=(group,), phases=phases))
+    for _ in range(2400):
+        world.step(0.5)
+    before = world.fleet.odo.copy()
+    for _ in range(240):
+        world.step(0.5)
+    moved = (world.fleet.odo - before).sum() / 120 / world.n
+    assert moved > 2.0
+
+
+def test_the_sensor_tells_taken_stalls_from_free_ones() -> None:
+    """With perfect positions: what ParkNet's depth threshold makes of single samples."""
+    world = town(5)
+    stalls, fleet = world.city.stalls, world.fleet
+    echo: dict[bool, list[bool]] = {True: [], False: []}
+    for _ in range(60):
+        for _ in range(10):
+            world.step(0.1)
+        idx = np.flatnonzero(fleet.mode <= 1)
+        seen = world.observe(idx)
+        near = (seen.range_cm[:, -1] > 0) & (seen.range_cm[:, -1] < 228)
+        cell = stalls.cell(fleet.edge[idx], np.minimum(fleet.x[idx], 99.999))
+        stall = stalls.cell_stall[cell].astype(np.int64)
+        amid = seen.sonar_ok & (stall >= 0)
+        amid &= np.abs(fleet.x[idx] - stalls.offset[stall]) < 1.2
+        taken = world.truth.occupied[stall]
+        for state, found in echo.items():
+            found.extend(near[amid & (taken == state)].tolist())
+    assert min(len(found) for found in echo.values()) > 500
+    assert np.mean(echo[True]) == pytest.approx(0.98, abs=0.015)
+    assert np.mean(echo[False]) < 0.02
