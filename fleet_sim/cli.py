@@ -34,20 +34,19 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         # Imported here: `--help` should not wait for NumPy and boto3.
-        from fleet_sim.cloud.deploy import DeployError
         from fleet_sim.cloud.identities import IdentityError
         from fleet_sim.cloud.local import LocalAwsError
         from fleet_sim.cloud.package import PackageError
         from fleet_sim.cloud.registry import RegistryError
+        from fleet_sim.cloud.stacks import DeployError
         from fleet_sim.cloud.target import TargetError
         from fleet_sim.engine.preflight import PreflightError
-        from fleet_sim.report import ReportError
         from fleet_sim.scenario import ScenarioError
         from fleet_sim.transport import ConnectError
 
         try:
             return command(*args, **kwargs)
-        except (ScenarioError, ReportError, PreflightError) as error:
+        except (ScenarioError, PreflightError) as error:
             fail(ExitCode.INVALID, str(error))
         except (
             TargetError,
@@ -140,6 +139,8 @@ def run(
     or deployment failed, 4 the generator could not hold the schedule, 130 interrupted.
     """
     from fleet_sim.engine.run import Options, run_scenario
+    from fleet_sim.report.render import render
+    from fleet_sim.report.terminal import summary_table
 
     options = Options(
         target=target,
@@ -153,7 +154,10 @@ def run(
     )
     # With --json stdout belongs to the document.
     console = Console(stderr=as_json, highlight=False)
-    summary = run_scenario(scenario, options, console)
+    summary, folder = run_scenario(scenario, options, console)
+    page = render(folder)
+    console.print(summary_table(summary))
+    console.print(f"report: {page}", soft_wrap=True)
     if as_json:
         click.echo(msgspec.json.encode(summary))
     sys.exit(summary.run.exit_code)
@@ -208,9 +212,12 @@ def init(path: Path) -> None:
 @reports_errors
 def report(run_dir: Path) -> None:
     """Render the HTML report of a finished run again."""
-    from fleet_sim.report import render
+    from fleet_sim.report.render import render
 
-    click.echo(f"{render(run_dir)}")
+    try:
+        click.echo(f"{render(run_dir)}")
+    except ValueError as error:
+        fail(ExitCode.INVALID, str(error))
 
 
 @main.command(cls=Examples, examples="fleet-sim up\nfleet-sim run scenarios/smoke.yaml")

@@ -138,7 +138,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     folder.write("summary.json", to_json(summary))
     folder.write("junit.xml", junit_xml(summary))
     for stage, histogram in histograms.items():
-        folder.write(f"latency-{stage}.hgrm", histogram.hgrm())
+        folder.write(f"latency_{stage}.hgrm", histogram.hgrm())
     if map_ is not None:
         folder.write("map.json", msgspec.json.encode(map_))
     _write_series(outcome, folder, columns.intended_ns, times)
@@ -341,7 +341,14 @@ def _write_series(
     shard = outcome.shard
     line = series(intended_ns, times, shard.t0_ns)
     t_s, name, value = line.t_s.tolist(), line.name.tolist(), line.value.tolist()
+    asked = outcome.probe.occupancy if outcome.probe else []
     for sample in shard.samples:
+        # What the API said last; it is asked less often than the samples are taken.
+        told = [share for at, share in asked if at <= shard.t0_ns + sample.t_s * 1e9]
+        if told:
+            t_s.append(sample.t_s)
+            name.append("occupancy{kind:map}")
+            value.append(told[-1])
         for what, amount in (
             ("connected", sample.connected),
             ("in_flight", sample.in_flight),

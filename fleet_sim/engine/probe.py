@@ -3,18 +3,22 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 import aiohttp
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet_sim.contract import VehicleView
+from fleet_sim.contract import FleetSummary, VehicleView
 from fleet_sim.engine.shard import Shard
 
 START_EVERY_S = 0.5
+SUMMARY_EVERY_S = 5.0
 GIVE_UP_S = 60.0
 MAX_OPEN = 128
+
+T = TypeVar("T")
 
 
 class VisibleProbe:
@@ -41,13 +45,17 @@ class VisibleProbe:
         self._shard = shard
         self._run = run
         self._now_ns = now_ns
-        self._decode = msgspec.json.Decoder(VehicleView).decode
+        self.occupancy: list[tuple[int, float]] = []
+        """When the API was asked, and the share of the known spots that it said is taken."""
         self._open: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until cancelled; open probes end with it."""
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as http:
+            self._asking = asyncio.create_task(self._summaries(http))
+            self._open.add(self._asking)
             try:
                 while True:
                     await asyncio.sleep(START_EVERY_S)
@@ -68,8 +76,9 @@ class VisibleProbe:
 
     async def settle(self, timeout_s: float) -> None:
         """Wait for the open probes, or no longer than `timeout_s`."""
-        if self._open:
-            await asyncio.wait(self._open, timeout=timeout_s)
+        watching = [task for task in self._open if task is not self._asking]
+        if watching:
+            await asyncio.wait(watching, timeout=timeout_s)
 
     async def _watch(self, http: aiohttp.ClientSession, row: int) -> None:
         ledger = self._shard.ledger
@@ -77,7 +86,7 @@ class VisibleProbe:
         seq = int(ledger.column("seq")[row])
         intended_ns = int(ledger.column("intended_ns")[row])
         while True:
-            view = await self._get(http, vin)
+            view = await self._get(http, f"vehicles/{vin}", VehicleView)
             now_ns = self._now_ns()
             if view is not None and view.run == self._run and view.seq >= seq:
                 self.visible_ns[row] = now_ns
@@ -90,16 +99,24 @@ class VisibleProbe:
                 return
             await asyncio.sleep(min(1.0, max(0.05, age_s / 10)))
 
-    async def _get(self, http: aiohttp.ClientSession, vin: str) -> VehicleView | None:
+    async def _summaries(self, http: aiohttp.ClientSession) -> None:
+        """Ask now and then how full the map thinks the city is."""
+        while True:
+            summary = await self._get(http, "fleet/summary", FleetSummary)
+            if summary is not None and (known := summary.occupied + summary.free):
+                self.occupancy.append((self._now_ns(), summary.occupied / known))
+            await asyncio.sleep(SUMMARY_EVERY_S)
+
+    async def _get(self, http: aiohttp.ClientSession, path: str, kind: type[T]) -> T | None:
         try:
-            async with http.get(f"{self._url}/vehicles/{vin}") as answer:
+            async with http.get(f"{self._url}/{path}") as answer:
                 if answer.status == 404:  # nothing of it is stored yet
                     return None
                 body = await answer.read()
                 if answer.status != 200:
                     self.problems[f"HTTP {answer.status}"] += 1
                     return None
-                return self._decode(body)
+                return msgspec.json.decode(body, type=kind)
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
             self.problems[type(error).__name__] += 1
             return None

@@ -24,7 +24,6 @@ from fleet_sim.engine.progress import ConsoleSteps, LiveView
 from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.measure.summary import Summary
-from fleet_sim.report import print_summary, render
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import Listener, NativeTransport, Transport
 from fleet_sim.world import World
@@ -52,8 +51,9 @@ class Options(NamedTuple):
     state_dir: Path = Path(".fleet-sim")
 
 
-def run_scenario(path: Path, options: Options, console: Console) -> Summary:
-    """Run the scenario and write its folder; the summary holds the verdict and exit code.
+def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summary, Path]:
+    """Run the scenario and write its folder, all but the HTML page. Answers the summary, with the
+    verdict and the exit code, and the folder.
 
     Raises what keeps a run from starting: `ScenarioError`, `PreflightError`, `TargetError`,
     `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`.
@@ -72,9 +72,10 @@ def run_scenario(path: Path, options: Options, console: Console) -> Summary:
             options.target, options.stack, options.region, options.state_dir, steps, console
         )
     try:
-        return _run(scenario, run, world, backend, folder, options.target, console)
+        summary = _run(scenario, run, world, backend, folder, options.target, console)
     finally:
         backend.close()
+    return summary, folder.path
 
 
 def new_run_id() -> str:
@@ -140,10 +141,8 @@ def _run(
         command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {target}",
     )
     summary = conclude(outcome, folder)
-    page = render(folder.path)
     folder.log("end", verdict=summary.run.verdict, exit_code=summary.run.exit_code)
     folder.finish()
-    print_summary(summary, page, console)
     return summary
 
 

@@ -275,7 +275,7 @@ class _Link(asyncio.Protocol):
             keep_alive=settings.keepalive_s,
             session_expiry_interval=settings.session_expiry_s,
         )
-        transport.write(packet.write())
+        self._transport.write(packet.write())
 
     def data_received(self, data: bytes) -> None:
         if self._buffer:
