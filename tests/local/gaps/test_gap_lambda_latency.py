@@ -119,3 +119,28 @@ def test_the_context_tells_the_time_left(aws: GapAws) -> None:
     left_ms, named = invoke(aws, name)[0]
     assert 5000 < left_ms <= 7000
     assert named == name
+
+
+@against_stock
+def test_an_environment_writes_to_the_log_stream_it_is_told(aws: GapAws) -> None:
+    source = """
+def handler(event, context):
+    print("hello", event)
+    if event == 2:
+        raise ValueError("logged too")
+    return [context.log_group_name, context.log_stream_name]
+"""
+    name = aws.function(source)
+    (group, stream), _, _ = invoke(aws, name, 1)
+    invoke(aws, name, 2)
+    assert invoke(aws, name, 3)[0] == [group, stream]
+    logs = aws.client("logs")
+    (found,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    assert found["logStreamName"] == stream
+    events = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True)
+    lines = [event["message"] for event in events["events"]]
+    assert [line.split(" ")[0] for line in lines if line[:2] in ("ST", "EN", "RE")] == [
+        *("START", "END", "REPORT") * 3
+    ]
+    assert lines[1] == "hello 1"
+    assert any("ValueError: logged too" in line for line in lines)

@@ -20,6 +20,7 @@ GAPS = (
     "stream_expiry",
     "event_source_mapping",
     "lambda_latency",
+    "lambda_logs",
     "rule_actions",
     "broker_index",
     "listener",

@@ -22,6 +22,7 @@ import queue
 import select
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def worker_class(runtime: Any) -> type[Any]:
 
     class PythonWorker(runtime.Worker):  # type: ignore[misc]  # untyped base
         _proc: Any
+        _stream = ""
 
         def invoke(
             self,
@@ -58,6 +60,11 @@ def worker_class(runtime: Any) -> type[Any]:
             timeout_s = float(self.config.get("Timeout", 3))
             variables = dict.fromkeys(runtime.DURABLE_ENV_VARS) | (durable or {})
             variables[runtime.INVOKE_DEPTH_ENV] = depth
+            if not self._stream:
+                day = time.strftime("%Y/%m/%d", time.gmtime())
+                version = self.config.get("Version", "$LATEST")
+                self._stream = f"{day}/[{version}]{uuid.uuid4().hex}"
+            variables["AWS_LAMBDA_LOG_STREAM_NAME"] = _last.log_stream = self._stream
             line = msgspec.json.encode(
                 {
                     "event": event,
@@ -145,7 +152,7 @@ def worker_class(runtime: Any) -> type[Any]:
             return "\n".join(lines)
 
         def _end(self) -> None:
-            process, self._proc = self._proc, None
+            process, self._proc, self._stream = self._proc, None, ""
             process.kill()
             process.wait()
 
@@ -153,12 +160,18 @@ def worker_class(runtime: Any) -> type[Any]:
 
 
 class _Last(threading.local):
-    """The error of this thread's last invocation: MiniStack's caller passes on only its text."""
+    """What MiniStack's callers do not pass on about this thread's last invocation."""
 
     error: dict[str, Any] | None = None
+    log_stream: str | None = None
 
 
 _last = _Last()
+
+
+def log_stream() -> str | None:
+    """The log stream of the environment that served this thread's last invocation, if ours did."""
+    return _last.log_stream
 
 
 def apply() -> None:
@@ -180,7 +193,7 @@ def apply() -> None:
         return stock_class_for(config)
 
     def warm(function: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
-        _last.error = None
+        _last.error = _last.log_stream = None
         result: dict[str, Any] = stock_warm(function, event, request_id)
         return result | {"body": _last.error} if result.get("error") and _last.error else result
 
