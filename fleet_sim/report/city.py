@@ -41,7 +41,7 @@ def figure(city: CityMap) -> Html:
         "svg",
         streets,
         *paths,
-        tag("circle", r=9, cx=-99, cy=-99, class_="picked"),
+        tag("circle", r=7, cx=-99, cy=-99, class_="picked"),
         viewBox=f"0 0 {width} {height}",
         role="img",
         aria_label="Map of the stalls; the table beside it has the same counts",

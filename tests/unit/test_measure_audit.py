@@ -113,7 +113,7 @@ def test_a_perfect_run_has_no_problem(counts: list[int], shards: int) -> None:
     assert (report.unexplained, report.explained, report.stories) == (0, 0, [])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), COUNTS.filter(lambda c: max(c) >= 3), st.integers(1, 3))
 def test_each_break_is_named_and_nothing_else(
     data: st.DataObject, counts: list[int], shards: int
@@ -238,7 +238,7 @@ class Oracle:
         )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_agrees_with_the_oracle_on_any_mess(data: st.DataObject) -> None:
     vehicles = 3
