@@ -167,7 +167,8 @@ class Fleet:
         self.energy_j[r] += used
         self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
         slow = v1 < _QUEUED_MPS
-        self._queue_s = DISCHARGE_S * np.bincount(edge[slow], minlength=roads.n_edges)
+        queue = np.bincount(edge[slow], minlength=roads.n_edges)
+        self._queue_s = queue.astype(np.float64) * DISCHARGE_S
         self.wait_s[r] = np.where(v1 < _STANDING_MPS, self.wait_s[r] + dt_s, 0.0)
         patient = (self.wait_s[r] < PATIENCE_S) | held
         if not patient.all():

@@ -5,8 +5,8 @@ All arrays are sorted by edge, then by position along it, so a vehicle's leader 
 
 import numpy as np
 
-from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.models import motion
+from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.models.motion import FREE_M
 from fleet_sim.world.roads import Roads
 

@@ -9,7 +9,7 @@ _WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _ALPHABET = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"
 
 _MAKER = "0FS"
-"""World manufacturer codes of real makers do not begin with 0."""
+"""Meant to be nobody's: no region's codes are known to begin with 0 (assumption)."""
 _MODEL = "TRK"
 _YEAR, _PLANT = "T", "A"
 MAX_GROUPS, MAX_SERIAL = len(_ALPHABET) ** 2, 10**6

@@ -28,7 +28,7 @@ DEFAULT_OCCUPANCY = 0.6
 _EPS_S = 1e-6
 """Steps of 0.1 s do not add up to whole seconds exactly."""
 _SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
-"""Receiver's velocity noise (u-blox M8 data sheet: 0.05 m/s); heading: assumption."""
+"""Doppler speed and course of a receiver in motion (assumptions)."""
 
 
 class Observation(NamedTuple):
