@@ -22,7 +22,15 @@ import msgspec
 
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.target import Target
-from fleet_sim.contract import ArchivedRecord, BBox, Spot, SpotPage, SpotRegistry, VehicleView
+from fleet_sim.contract import (
+    ArchivedRecord,
+    BBox,
+    FleetSummary,
+    Spot,
+    SpotPage,
+    SpotRegistry,
+    VehicleView,
+)
 from fleet_sim.contract.failures import RefusedRecord
 from fleet_sim.contract.registry import REGISTRY_KEY
 
@@ -201,6 +209,11 @@ def spots(target: Target, outputs: StackOutputs, box: BBox | None = None) -> lis
         if page.next is None:
             return found
         query["next"] = page.next
+
+
+def summary(outputs: StackOutputs) -> FleetSummary:
+    """The fleet as the API sums it up. Raises `CollectError`."""
+    return msgspec.json.decode(_get(f"{outputs.api_url}/fleet/summary"), type=FleetSummary)
 
 
 def _get(url: str) -> bytes:

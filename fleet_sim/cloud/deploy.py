@@ -217,10 +217,6 @@ def _upload_packages(target: Target, runtime: package.Runtime, on_event: OnEvent
 
 def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
     try:
-        api_url = found["ApiUrl"]
-        if target.local:
-            # AWS tells APIs apart by host name, which loopback has none of: by path, then.
-            api_url = f"{target.endpoint_url}/_aws/execute-api/{found['ApiId']}"
         return StackOutputs(
             stream=found["TelemetryStream"],
             rule=found["TelemetryRule"],
@@ -232,7 +228,7 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             data_bucket=found["DataBucket"],
             failure_queue_url=found["FailureQueueUrl"],
             api_function=found["ApiFunction"],
-            api_url=api_url.rstrip("/"),
+            api_url=found["ApiUrl"].rstrip("/"),
         )
     except KeyError as error:
         raise DeployError(

@@ -98,7 +98,8 @@ def provision(
     on_progress(total - len(missing), total)
 
     def save() -> None:
-        _save(folder, _manifest(target, policy_name, done.values()))
+        held = (done[vin] for vin in sorted(done))
+        _save(folder, _manifest(target, policy_name, held))
 
     try:
         for finished, identity in enumerate(_provision_all(target, missing, folder, policy_name)):

@@ -80,11 +80,13 @@ class Target:
     def client(self, service: str) -> Any: ...
     def client(self, service: str) -> Any:
         """A boto3 client of this target, made once and shared by threads."""
-        return _client(self.region, self.endpoint_url, service)
+        return _client(self.region, service, self.endpoint_url, self.account_id)
 
 
 @functools.cache
-def _client(region: str, endpoint_url: str | None, service: str) -> Any:
+def _client(
+    region: str, service: str, endpoint_url: str | None = None, account_id: str = ""
+) -> Any:
     """Making a client takes 10-50 ms and is not thread-safe on the shared session: cached."""
     config = Config(
         connect_timeout=5,
@@ -102,8 +104,9 @@ def _client(region: str, endpoint_url: str | None, service: str) -> Any:
         service,
         config=config,
         endpoint_url=endpoint_url,
-        # Not the user's own: a mistake in an address must not send them anywhere.
-        aws_access_key_id="local",
+        # Not the user's own: a mistake in an address must not send them anywhere. To the local AWS
+        # an account's number is the key of its root user.
+        aws_access_key_id=account_id,
         aws_secret_access_key="local",
     )
 
@@ -133,8 +136,8 @@ def open_aws(region: str | None = None, stack: str = DEFAULT_STACK) -> Target:
             raise TargetError(
                 "aws: no region (allowed: --region, AWS_REGION, or a region in ~/.aws/config)"
             )
-        account_id = _client(region, None, "sts").get_caller_identity()["Account"]
-        answer = _client(region, None, "iot").describe_endpoint(endpointType="iot:Data-ATS")
+        account_id = _client(region, "sts").get_caller_identity()["Account"]
+        answer = _client(region, "iot").describe_endpoint(endpointType="iot:Data-ATS")
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
         raise TargetError(
             f"aws: no usable credentials: {error} (allowed: AWS_PROFILE, AWS_ACCESS_KEY_ID with "

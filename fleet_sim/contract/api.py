@@ -49,6 +49,7 @@ class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: float
     """`|2 p - 1|`: 0 knows nothing, 1 is certain."""
     observations: int
+    """How many recent observations the belief rests on."""
     last_seen_ms: int | None
     """Event time of the newest observation; null when never seen."""
 
@@ -83,7 +84,7 @@ class VehicleView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     processed_ms: float
     """When the processor took up its batch."""
     stored_ms: float
-    """When the processor wrote this state."""
+    """When the processor wrote the newest message's state."""
 
 
 class FleetSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

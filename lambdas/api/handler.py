@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import msgspec
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from botocore.config import Config
 
@@ -23,9 +23,7 @@ from fleet_sim.contract import FleetSummary, Problem
 from fleet_sim.contract.tables import SPOTS_BY_CELL, AttributeMap
 
 logger = Logger()
-app = APIGatewayHttpResolver(
-    cors=CORSConfig(allow_origin=os.environ.get("ALLOW_ORIGIN", "*"), max_age=600)
-)
+app = APIGatewayHttpResolver()
 
 CELLS_AT_ONCE = 16
 """Queries in flight: a screenful of map in one round trip."""
@@ -133,7 +131,7 @@ def no_route(_: NotFoundError) -> Response[str]:
     ):
         return _problem(
             Problem("Method not allowed", 405, f"{path} does not take {method} (allowed: GET)"),
-            Allow="GET, OPTIONS",
+            Allow="GET",
         )
     return _problem(Problem("Not found", 404, f"there is nothing at {path}"))
 

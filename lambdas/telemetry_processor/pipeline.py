@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import h3
 import msgspec
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet_sim.contract import SpotRegistry, VehicleView
 from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION
@@ -96,13 +96,16 @@ class Pipeline:
         failed = {}
         for start in range(0, len(refused), 10):
             chunk = refused[start : start + 10]
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._queue_url,
-                Entries=[
-                    {"Id": str(i), "MessageBody": msgspec.json.encode(logic.refusal(item)).decode()}
-                    for i, item in enumerate(chunk)
-                ],
-            )
+            entries = [
+                {"Id": str(i), "MessageBody": msgspec.json.encode(logic.refusal(item)).decode()}
+                for i, item in enumerate(chunk)
+            ]
+            try:
+                answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            except (ClientError, BotoCoreError) as error:
+                # The batch's good records do not wait for the queue.
+                failed.update({r.incoming.sequence: f"failure queue: {error}" for r in chunk})
+                continue
             for entry in answer.get("Failed", ()):
                 item = chunk[int(entry["Id"])]
                 failed[item.incoming.sequence] = f"failure queue: {entry.get('Message', '')}"
@@ -183,7 +186,9 @@ class Pipeline:
             refused[vin] = fold.refused
             if fold.view is None:
                 return None
-            view = msgspec.structs.replace(fold.view, stored_ms=self._now_ms())
+            view = fold.view
+            if not view.stored_ms:  # a late record leaves the newest message's times as they are
+                view = msgspec.structs.replace(view, stored_ms=self._now_ms())
             return Write({"state": text_attribute(view)}, {})
 
         failed = self._vehicles.update(by_vin, compute)

@@ -255,14 +255,6 @@ class TestVehicles:
 
 
 class TestHttp:
-    def test_any_origin_may_read(self, get: Get) -> None:
-        assert get(f"/vehicles/{VIN}").headers["access-control-allow-origin"] == "*"
-
-    def test_a_preflight_is_answered(self, get: Get) -> None:
-        answer = get("/spots", method="OPTIONS")
-        assert answer.status == 204
-        assert "GET" in answer.headers["access-control-allow-methods"]
-
     def test_answers_may_be_kept_a_second_and_problems_not(self, get: Get) -> None:
         assert get(f"/vehicles/{VIN}").headers["cache-control"] == "public, max-age=1"
         assert get("/nothing").headers["cache-control"] == "no-store"
@@ -274,7 +266,7 @@ class TestHttp:
     def test_another_method_is_a_problem_that_names_the_allowed(self, get: Get, path: str) -> None:
         answer = get(path, method="POST")
         assert "POST" in problem(answer, 405)
-        assert answer.headers["allow"] == "GET, OPTIONS"
+        assert answer.headers["allow"] == "GET"
 
     def test_an_error_of_ours_is_a_problem_without_details(
         self, get: Get, monkeypatch: pytest.MonkeyPatch

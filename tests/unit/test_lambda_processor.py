@@ -236,6 +236,24 @@ def test_without_the_queue_poison_is_tried_again(
     assert cloud.view().applied == "1"
 
 
+def test_a_queue_that_is_down_holds_up_only_the_poison(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "SendMessageBatch")
+
+    monkeypatch.setattr(cloud.sqs, "send_message_batch", refuse)
+    assert cloud.invoke(incoming(b"x", 101), incoming(record(1), 102)) == ["101"]
+    assert cloud.view().applied == "1"
+
+
+def test_a_late_record_leaves_the_newest_ones_times(cloud: Cloud) -> None:
+    cloud.invoke(incoming(record(1), 101), incoming(record(3), 102))
+    before = cloud.view()
+    cloud.invoke(incoming(record(2), 103))
+    assert cloud.view() == msgspec.structs.replace(before, applied="1-3")
+
+
 def test_a_newer_run_takes_the_registry_that_is_there_now(cloud: Cloud) -> None:
     cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
     renamed = [msgspec.structs.replace(spot, id=f"new-{spot.id}") for spot in REGISTRY.spots]
