@@ -37,7 +37,9 @@ def summary_table(summary: Summary, html: Path | None = None) -> RenderableType:
 
 def _facts(summary: Summary) -> Table:
     g = summary.generator
-    rate = g.sent / summary.run.wall_s if summary.run.wall_s > 0 else 0.0
+    # Over the phases: nothing is due in the drain that follows them.
+    span_s = max((phase.end_s for phase in summary.phases), default=summary.run.wall_s)
+    rate = g.sent / span_s if span_s > 0 else 0.0
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
@@ -49,7 +51,7 @@ def _facts(summary: Summary) -> Table:
         f"{g.scheduled:,} due, {g.sent:,} sent, {g.acknowledged:,} acknowledged,"
         f" {g.dropped:,} dropped, {g.late:,} late",
     )
-    table.add_row("throughput", f"{rate:,.0f} messages/s over {clock_text(summary.run.wall_s)} min")
+    table.add_row("throughput", f"{rate:,.0f} messages/s over {clock_text(span_s)} min")
     audit = summary.audit
     if audit is None:
         table.add_row("audit", _flag("none: the run ended before it", True))
