@@ -23,6 +23,7 @@ GAPS = (
     "lambda_logs",
     "rule_actions",
     "broker_index",
+    "ca_key",
     "listener",
     "cloudformation",
 )
