@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from rich.console import Console
 
-from fleet_sim.cloud import collect, identities, registry
+from fleet_sim.cloud import collect, identities, invoke, registry
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.deploy import outputs as deployed_outputs
 from fleet_sim.cloud.local import LocalAws
@@ -82,6 +82,9 @@ class CloudBackend:
             on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
         )
         steps.done(f"spot registry: {len(spots.spots):,} stalls")
+        steps.step("waking the functions")
+        invoke.ready(target, outputs)
+        steps.done("the processor and the API answer")
         steps.step("registering vehicles")
         manifest = identities.provision(
             target,

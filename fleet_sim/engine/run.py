@@ -122,6 +122,7 @@ def _run(
         probe = VisibleProbe(backend.api_url, shard, run, clock.now_ns) if backend.api_url else None
         watch = Watch(backend, shard, LiveView(console, scenario, shard, probe), folder)
         await _drive(shard, probe, watch, backend, run, console)
+        watch.raise_bug()
         return shard, probe, watch
 
     shard, probe, watch = uvloop.run(drive())
@@ -183,7 +184,6 @@ async def _drive(
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         await shard.close(timeout_s=1.0 if watch.stopped else 5.0)
-    watch.raise_bug()
 
 
 async def _drain(
