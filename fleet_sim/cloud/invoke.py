@@ -1,4 +1,4 @@
-"""Is what was deployed alive? Asked before a run, so that a broken function is not a lost message."""
+"""Is what was deployed alive? Asked before a run: a broken function must not look like a loss."""
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError

@@ -121,7 +121,7 @@ def _run(
         shard = Shard(scenario, world, run=run, clock=clock, make_transport=connect_by)
         probe = VisibleProbe(backend.api_url, shard, run, clock.now_ns) if backend.api_url else None
         watch = Watch(backend, shard, LiveView(console, scenario, shard, probe), folder)
-        await _drive(shard, probe, watch, backend, run, console)
+        await _drive(shard, probe, watch, backend, run, folder, console)
         watch.raise_bug()
         return shard, probe, watch
 
@@ -153,6 +153,7 @@ async def _drive(
     watch: Watch,
     backend: Backend,
     run: str,
+    folder: RunFolder,
     console: Console,
 ) -> None:
     """Connect, run the phases, drain, disconnect; ends early when `watch` says so."""
@@ -168,6 +169,7 @@ async def _drive(
             if not await watch.unless_stopped(shard.connect(CONNECT_TIMEOUT_S)):
                 return
             watch.connected_at_start = shard.connected
+            folder.log("phases", connected=shard.connected)
             steps.done(f"{shard.connected} of {shard.world.n} vehicles connected")
         if probe is not None:
             probing = asyncio.create_task(probe.run())
