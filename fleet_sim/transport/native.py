@@ -5,6 +5,7 @@ limits, keepalive) share one wheel.
 """
 
 import asyncio
+import functools
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -60,15 +61,17 @@ class NativeTransport:
         self._contexts: list[ssl.SSLContext | None] = [None] * len(client_ids)
         self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=_WHEEL_TICK_S)
         self._tokens = 0.0  # attempts that the rate allows now
-        self._attempts: dict[int, asyncio.Task[None]] = {}
+        self._attempts: dict[int, tuple[asyncio.Task[None], _Link]] = {}
         self._closing = False
+        self._bug: BaseException | None = None
         self._ticker = self.loop.call_later(_WHEEL_TICK_S, self._tick)
 
     # -- Transport --------------------------------------------------------------------------------
 
     def open(self, i: int) -> None:
-        self._wanted[i] = 1
-        self._enqueue(i)
+        if not self._wanted[i]:
+            self._wanted[i] = 1
+            self._enqueue(i)
 
     def publish(self, i: int, message: Message) -> None:
         result = self._sessions[i].offer(message)
@@ -85,7 +88,9 @@ class NativeTransport:
         if link is not None:
             link.fail(reason)
         elif (attempt := self._attempts.get(i)) is not None:
-            attempt.cancel()
+            task, link = attempt
+            link.give_up(reason)
+            task.cancel()
 
     def restore(self, i: int) -> None:
         if not self._held[i]:
@@ -107,25 +112,35 @@ class NativeTransport:
         return sum(session.state is State.ONLINE for session in self._sessions)
 
     async def close(self, timeout_s: float = 5.0) -> list[Message]:
+        """As `Transport.close`. Raises the first error that a listener or the making of a context
+        raised: it was a bug, and some call was not made."""
         self._closing = True
         self._ticker.cancel()
-        for attempt in self._attempts.values():
-            attempt.cancel()
-        await asyncio.gather(*self._attempts.values(), return_exceptions=True)
+        attempts = list(self._attempts.values())
+        for task, _ in attempts:
+            task.cancel()
+        await asyncio.gather(*(task for task, _ in attempts), return_exceptions=True)
         left: list[Message] = []
         ends = []
-        for session, link in zip(self._sessions, self._links, strict=True):
+        for session, online in zip(self._sessions, self._links, strict=True):
             left += session.close()
-            if link is not None:
-                link.disconnect()
-                ends.append(link.ended)
+            if online is not None:
+                online.disconnect()
+                ends.append(online.ended)
         if ends:
             _, late = await asyncio.wait(ends, timeout=timeout_s)
             if late:
-                for link in self._links:
-                    if link is not None:
-                        link.abort()
+                for online in self._links:
+                    if online is not None:
+                        online.abort()
                 await asyncio.wait(late, timeout=1.0)
+        self._links = [None] * len(self._links)
+        await asyncio.sleep(
+            0
+        )  # the sockets of cancelled attempts are closed in the loop's next turn
+        bug, self._bug = self._bug, None
+        if bug is not None:
+            raise bug
         return left
 
     # -- timers -----------------------------------------------------------------------------------
@@ -135,10 +150,14 @@ class NativeTransport:
         self._ticker = self.loop.call_at(now + _WHEEL_TICK_S, self._tick)
         for i in self._wheel.advance(now):
             link = self._links[i]
-            if link is not None:
+            if link is None:
+                if i not in self._wheel:  # a listener's call may have lost it and set it anew
+                    self._enqueue(i)
+                continue
+            try:
                 link.timer(now)
-            else:
-                self._enqueue(i)
+            except Exception as error:  # noqa: BLE001 - a listener's; the other timers are due too
+                self.failed(error)
         allowance = self.settings.connect_rate * _WHEEL_TICK_S
         self._tokens = min(max(1.0, allowance), self._tokens + allowance)
         while (
@@ -147,23 +166,31 @@ class NativeTransport:
             and len(self._attempts) < self.settings.connect_concurrency
         ):
             i = self._due.popleft()
+            if i in self._attempts:  # the task of its last one has yet to end
+                self._due.append(i)
+                break
             self._queued[i] = 0
             if self._held[i]:
                 continue  # `restore` brings it back
             self._tokens -= 1.0
-            self._sessions[i].begin()
-            self._attempts[i] = self.loop.create_task(self._attempt(i))
+            self._begin(i)
 
     def _enqueue(self, i: int) -> None:
         if not self._queued[i] and not self._held[i]:
             self._queued[i] = 1
             self._due.append(i)
 
-    async def _attempt(self, i: int) -> None:
+    def _begin(self, i: int) -> None:
+        self._sessions[i].begin()
+        link = _Link(self, i, self._sessions[i])
+        task = self.loop.create_task(self._attempt(i, link))
+        self._attempts[i] = (task, link)
+        # Not in the coroutine's own `finally`: cancelled before its first step, it never runs.
+        task.add_done_callback(functools.partial(self._attempt_over, i, link))
+
+    async def _attempt(self, i: int, link: "_Link") -> None:
         """TCP, TLS and MQTT handshake of vehicle i, within the time limit."""
         settings = self.settings
-        link = _Link(self, i, self._sessions[i])
-        reason = ""
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 context = self._context(i)
@@ -175,24 +202,25 @@ class NativeTransport:
                     server_hostname=(settings.server_name or settings.host) if context else None,
                 )
                 # Shielded: the link reports to this future even when nobody waits any more.
-                reason = await asyncio.shield(link.handshake)
+                await asyncio.shield(link.handshake)
         except TimeoutError:
-            reason = f"no connection within {settings.connect_timeout_s:g} s"
-        except asyncio.CancelledError:
-            if self._closing:
-                link.abort()
-                raise
-            reason = "no radio"
+            link.fail(f"no connection within {settings.connect_timeout_s:g} s")
         except OSError as error:  # ssl.SSLError is one
-            reason = _short(error)
-        finally:
-            del self._attempts[i]
-        if reason:
-            if link.accepted:  # the answer and the time limit came together: it is online
-                link.fail(reason)
-            else:
-                link.abort()
-                self.lost(i, None, reason)
+            link.fail(_short(error))
+
+    def _attempt_over(self, i: int, link: "_Link", task: asyncio.Task[None]) -> None:
+        del self._attempts[i]
+        if task.cancelled():
+            # Even if it was accepted in this very turn: cancelled at the wrong moment, uvloop
+            # closes the socket and never calls `connection_lost`.
+            link.fail("cancelled")
+        elif (error := task.exception()) is not None:
+            self.failed(error)
+            link.fail(_short(error))
+        if not link.accepted:
+            link.abort()
+            if not self._closing:
+                self.lost(i, None, link.handshake.result())
 
     def _context(self, i: int) -> ssl.SSLContext | None:
         if self.settings.tls is None:
@@ -210,6 +238,10 @@ class NativeTransport:
     def set_timer(self, i: int, at_s: float) -> None:
         """Call the link's `timer` at `at_s` on the loop's clock."""
         self._wheel.set(i, at_s)
+
+    def failed(self, error: BaseException) -> None:
+        """A bug was met where nobody waits for it: `close` raises the first."""
+        self._bug = self._bug or error
 
     def online_now(self, i: int, link: "_Link") -> None:
         self._links[i] = link
@@ -235,11 +267,12 @@ class _Link(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_half_keepalive_s",
+        "_heard",
         "_i",
         "_last_write_s",
+        "_over",
         "_owner",
         "_ping_sent_s",
-        "_reported",
         "_session",
         "_transport",
         "accepted",
@@ -253,7 +286,8 @@ class _Link(asyncio.Protocol):
         self._session = session
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._reported = False
+        self._over = False  # given up: what still comes from the socket is void
+        self._heard = True  # something came since the last timer
         self._last_write_s = 0.0
         self._ping_sent_s = 0.0
         self._half_keepalive_s = owner.settings.keepalive_s / 2
@@ -267,23 +301,27 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
+        if self._over:  # given up while the socket was being opened
+            self._transport.abort()
+            return
         self._session.opened()
         settings = self._owner.settings
         packet = mqtt5.ConnectPacket(
             self._owner.client_id(self._i),
-            clean_start=False,
+            clean_start=self._session.fresh,
             keep_alive=settings.keepalive_s,
             session_expiry_interval=settings.session_expiry_s,
         )
         self._transport.write(packet.write())
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         if self._buffer:
             data = self._buffer + data
         view = memoryview(data)
         start = 0
         end = len(data)
-        while start < end:
+        while start < end and not self._over:
             try:
                 packet, size = mqtt5.read(view[start:])
             except IndexError:  # the codec's "not all of it is here yet"
@@ -291,23 +329,36 @@ class _Link(asyncio.Protocol):
             except ValueError as error:
                 self.fail(f"malformed packet from the broker: {error}")
                 return
+            except BaseException as error:
+                # The codec panics on text that is not UTF-8, with a type that it does not export.
+                if type(error).__name__ != "PanicException":
+                    raise
+                self.fail("malformed packet from the broker: it made the codec panic")
+                return
             start += size
             self._handle(packet)
-            if self._reported:  # it was the last word of this connection
-                return
         self._buffer = bytes(view[start:])
 
+    def eof_received(self) -> None:
+        # Not left to asyncio, which would first wait until all that was written is taken.
+        self.fail("closed by the broker")
+
     def pause_writing(self) -> None:
-        self._session.writable = False
+        if not self._over:
+            self._session.writable = False
 
     def resume_writing(self) -> None:
-        self._session.writable = True
-        self._flush()
+        if not self._over:
+            self._session.writable = True
+            self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-        self._report(_short(exc) if exc else "closed by the broker")
+        self.ended.set_result(None)
+        if exc is not None and not isinstance(exc, OSError):
+            self._owner.failed(exc)  # a listener raised; asyncio has logged it and cut the link
+        if not self._over:
+            self._over = True
+            self._report(_short(exc) if exc else "closed by the broker")
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -328,13 +379,15 @@ class _Link(asyncio.Protocol):
         owner.listener.on_sent(message.token, t_ns, duplicate)
 
     def timer(self, now_s: float) -> None:
-        """Keepalive: a ping when nothing was written for half the interval; its answer must come
-        within the other half (MQTT 5, 3.1.2.10)."""
+        """Keepalive: a ping when nothing was written, or nothing heard, for half the interval; its
+        answer must come within the other half (MQTT 5, 3.1.2.10)."""
         half = self._half_keepalive_s
         if self._ping_sent_s and now_s - self._ping_sent_s >= half:
             self.fail("no PINGRESP in time")
             return
-        if not self._ping_sent_s and now_s - self._last_write_s >= half:
+        silent = now_s - self._last_write_s >= half or not self._heard
+        self._heard = False
+        if silent and not self._ping_sent_s:
             assert self._transport is not None
             self._transport.write(mqtt5.PingReqPacket().write())
             self._last_write_s = self._ping_sent_s = now_s
@@ -344,19 +397,23 @@ class _Link(asyncio.Protocol):
     def fail(self, reason: str) -> None:
         """Cut the connection and say why, at once: what is offered from here on must be stored, not
         written into a socket that is going away."""
-        self.abort()
-        self._report(reason)
+        if not self._over:
+            self.abort()
+            self._report(reason)
 
     def _report(self, reason: str) -> None:
-        if self._reported:
-            return
-        self._reported = True
         if self.accepted:
             self._owner.lost(self._i, self, reason)
-        elif not self.handshake.done():
-            self.handshake.set_result(reason)  # the attempt reports it
+        else:
+            self.give_up(reason)
+
+    def give_up(self, reason: str) -> None:
+        """The attempt failed: the first reason given counts, and the attempt reports it."""
+        if not self.handshake.done():
+            self.handshake.set_result(reason)
 
     def abort(self) -> None:
+        self._over = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -369,35 +426,50 @@ class _Link(asyncio.Protocol):
     # -- packets ----------------------------------------------------------------------------------
 
     def _handle(self, packet: mqtt5.Packet) -> None:
-        if type(packet) is mqtt5.PubAckPacket:
+        if not self.accepted:
+            self._connack(packet)
+        elif type(packet) is mqtt5.PubAckPacket:
             message = self._session.acknowledged(packet.packet_id)
             if message is not None:
                 owner = self._owner
                 owner.listener.on_acknowledged(
                     message.token, owner.now_ns(), int(packet.reason_code)
                 )
-            if self._session.stored:
+            if self._session.pending:
                 self._flush()
         elif type(packet) is mqtt5.PublishPacket:
-            if packet.packet_id is not None and packet.qos == mqtt5.QoS.AT_LEAST_ONCE:
-                assert self._transport is not None
-                self._transport.write(mqtt5.PubAckPacket(packet.packet_id).write())
-            self._owner.listener.on_message(self._i, packet)
+            self._inbound(packet)
         elif type(packet) is mqtt5.PingRespPacket:
             self._ping_sent_s = 0.0
-        elif type(packet) is mqtt5.ConnAckPacket:
-            self._connack(packet)
         elif type(packet) is mqtt5.DisconnectPacket:
             self.fail(f"disconnected by the broker: {_code(packet.reason_code)}")
+        elif type(packet) is mqtt5.ConnAckPacket:
+            self.fail("a second CONNACK from the broker")
         else:
             self.fail(f"unexpected {type(packet).__name__} from the broker")
 
-    def _connack(self, packet: mqtt5.ConnAckPacket) -> None:
-        if self.handshake.done():
-            self.fail("a second CONNACK from the broker")
+    def _inbound(self, packet: mqtt5.PublishPacket) -> None:
+        if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
+            self.fail("unexpected PUBLISH with QoS 2 from the broker")
+            return
+        self._owner.listener.on_message(self._i, packet)
+        # After the listener took it, so that one it never saw comes again.
+        if packet.packet_id is not None and not self._over:
+            assert self._transport is not None
+            self._transport.write(mqtt5.PubAckPacket(packet.packet_id).write())
+
+    def _connack(self, packet: mqtt5.Packet) -> None:
+        if type(packet) is not mqtt5.ConnAckPacket:
+            self.fail(
+                f"disconnected by the broker: {_code(packet.reason_code)}"
+                if type(packet) is mqtt5.DisconnectPacket
+                else f"{type(packet).__name__} from the broker before CONNACK"
+            )
             return
         if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            self.handshake.set_result(f"refused by the broker: {_code(packet.reason_code)}")
+            self.fail(f"refused by the broker: {_code(packet.reason_code)}")
+            return
+        if self.handshake.done():  # severed or out of time in this very turn of the loop
             return
         owner = self._owner
         self.accepted = True
@@ -406,14 +478,12 @@ class _Link(asyncio.Protocol):
         if packet.server_keep_alive is not None:  # the broker's word counts (3.2.2.3.14)
             self._half_keepalive_s = packet.server_keep_alive / 2
         self._last_write_s = now
-        resend = self._session.accepted(
+        self._session.accepted(
             now, session_present=packet.session_present, receive_maximum=packet.receive_max
         )
-        owner.online_now(self._i, self)
         if self._half_keepalive_s:
             owner.set_timer(self._i, now + self._half_keepalive_s)
-        for send in resend:
-            self.write(send)
+        owner.online_now(self._i, self)
         self._flush()
 
     def _flush(self) -> None:
@@ -428,8 +498,10 @@ def _code(reason_code: int) -> str:
 
 def _short(error: BaseException) -> str:
     """A reason that is the same for every vehicle it happens to, so that it can be counted."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS: {error.reason}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}"

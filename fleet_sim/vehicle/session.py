@@ -52,10 +52,10 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 class InvalidTransitionError(RuntimeError):
     """An event that the state does not take; `story` holds the transitions that led here."""
 
-    def __init__(self, state: State, event: Event, story: list[str]) -> None:
+    def __init__(self, state: State, event: str, story: list[str]) -> None:
         self.story = story
         super().__init__(
-            f"a session that is {state.value} cannot take {event.value!r}; before: "
+            f"a session that is {state.value} cannot take {event!r}; before: "
             + (", ".join(story) or "nothing")
         )
 
@@ -109,12 +109,15 @@ class Session:
         "_inflight",
         "_next_id",
         "_online_since",
+        "_resend",
         "_store",
         "_store_limit",
         "_story",
         "_uniform",
         "_window",
         "_window_limit",
+        "_window_now",
+        "fresh",
         "state",
         "stray_acks",
         "writable",
@@ -130,13 +133,16 @@ class Session:
     ) -> None:
         self.state = State.IDLE
         self.writable = True  # the socket takes bytes
+        self.fresh = True  # no broker ever accepted it: there is no state that one could have kept
         self.stray_acks = 0  # acknowledgements of nothing that is in flight
         self._uniform = uniform
         self._backoff = backoff
         self._window_limit = window
-        self._window = window
+        self._window_now = window  # ... and what the broker allows on this connection
+        self._window = window  # ... and 0 while there are messages to resend: new ones wait
         self._store_limit = store_limit
         self._inflight: dict[int, Message] = {}  # insertion order is sending order
+        self._resend: list[int] = []  # packet ids in flight to be sent again, the first one last
         self._store: deque[Message] = deque()
         self._next_id = 1
         self._failures = 0
@@ -155,22 +161,25 @@ class Session:
 
     def accepted(
         self, now_s: float, *, session_present: bool, receive_maximum: int = MAX_PACKET_ID
-    ) -> list[Send]:
-        """CONNACK came. Returns what goes out first: everything unacknowledged, in its old order.
+    ) -> None:
+        """CONNACK came. `next_send` then gives everything unacknowledged first, in its old order.
 
         With the session kept by the broker, packet ids stay and DUP is set (MQTT 5, 4.4); without,
-        the broker knows none of them and they are new messages to it.
+        the broker knows none of them and they are new messages to it. `receive_maximum` holds for
+        both: it is set anew by each connection (MQTT 5, 4.9).
         """
         self._move(Event.ACCEPTED)
+        self.fresh = False
         self._online_since = now_s
         self.writable = True
-        self._window = min(self._window_limit, receive_maximum)
-        unacknowledged = list(self._inflight.items())
-        if not session_present:
+        self._window_now = min(self._window_limit, receive_maximum)
+        if session_present:
+            self._resend = list(reversed(self._inflight))
+        else:
+            self._resend = []
+            self._store.extendleft(reversed(self._inflight.values()))
             self._inflight.clear()
-            self._store.extendleft(message for _, message in reversed(unacknowledged))
-            return []
-        return [Send(packet_id, message, True) for packet_id, message in unacknowledged]
+        self._window = 0 if self._resend else self._window_now
 
     def lost(self, now_s: float) -> float | None:
         """The connection ended or the attempt failed. Returns the delay before the next attempt in
@@ -190,6 +199,7 @@ class Session:
         self._move(Event.CLOSE)
         left = [*self._inflight.values(), *self._store]
         self._inflight.clear()
+        self._resend.clear()
         self._store.clear()
         return left
 
@@ -197,7 +207,7 @@ class Session:
 
     def offer(self, message: Message) -> Send | Message | None:
         """A new message. Returns `Send` to write it now; None when it is stored for later; or the
-        oldest stored `Message` that had to give way to it."""
+        oldest stored `Message` that had to give way to it. A closed session refuses it."""
         if (
             self.state is State.ONLINE
             and not self._store
@@ -205,6 +215,8 @@ class Session:
             and (message.qos == 0 or len(self._inflight) < self._window)
         ):
             return self._send(message)
+        if self.state is State.CLOSED:
+            raise InvalidTransitionError(self.state, "offer", list(self._story))
         self._store.append(message)
         if len(self._store) > self._store_limit:
             return self._store.popleft()
@@ -218,12 +230,26 @@ class Session:
         return message
 
     def next_send(self) -> Send | None:
-        """The next stored message that may go out now, or None."""
-        if not self._store or self.state is not State.ONLINE or not self.writable:
+        """The next message that may go out now, to be resent or stored, or None."""
+        if self.state is not State.ONLINE or not self.writable:
             return None
-        if self._store[0].qos and len(self._inflight) >= self._window:
+        while self._resend:
+            if len(self._inflight) - len(self._resend) >= self._window_now:
+                return None
+            packet_id = self._resend.pop()
+            if not self._resend:
+                self._window = self._window_now
+            message = self._inflight.get(packet_id)
+            if message is not None:
+                return Send(packet_id, message, True)
+        if not self._store or (self._store[0].qos and len(self._inflight) >= self._window):
             return None
         return self._send(self._store.popleft())
+
+    @property
+    def pending(self) -> bool:
+        """Something waits for `next_send`."""
+        return bool(self._store or self._resend)
 
     @property
     def in_flight(self) -> int:
@@ -250,6 +276,6 @@ class Session:
     def _move(self, event: Event) -> None:
         target = TRANSITIONS.get((self.state, event))
         if target is None:
-            raise InvalidTransitionError(self.state, event, list(self._story))
+            raise InvalidTransitionError(self.state, event.value, list(self._story))
         self._story.append(f"{self.state.value} --{event.value}--> {target.value}")
         self.state = target

@@ -23,7 +23,9 @@ def message(token: int, qos: int = 1) -> Message:
 def online(session: Session, now_s: float = 0.0, *, present: bool = False) -> list[Send]:
     session.begin()
     session.opened()
-    return session.accepted(now_s, session_present=present)
+    session.accepted(now_s, session_present=present)
+    resent = [session.next_send() for _ in range(session.in_flight if present else 0)]
+    return [send for send in resent if send]
 
 
 def make(**settings: object) -> Session:
