@@ -228,6 +228,14 @@ def test_the_reader_is_at_least_as_strict_as_msgspec(path, value, remove):
         loads(text)
 
 
+@pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", "1e999"])
+def test_a_number_is_finite_even_without_bounds(text):
+    fit = Fit(None)
+    fit.visit(compose(text, Place("x", 1, 1), []), msgspec.inspect.type_info(float))
+    (problem,) = fit.problems
+    assert problem.message.endswith("is not allowed (allowed: a number)")
+
+
 def test_a_type_without_a_rule_is_a_bug_and_not_a_users_problem():
     with pytest.raises(TypeError, match="no rule for"):
         Fit(None).visit(compose("3", Place("x", 1, 1), []), msgspec.inspect.type_info(set[int]))

@@ -179,6 +179,7 @@ def test_a_file_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path):
 def test_all_problems_are_reported_in_the_order_of_the_file():
     text = GOOD.replace("count: 5", "count: many, colour: red").replace("at: 90s", "art: 90s")
     text = text.replace("duration: 1m", "duration: 1 minute", 1)
+    text += "name: twice\n"  # found first, by the reader
     found = [line.split(": ")[:2] for line in problems("sed: 3\n" + text)]
     assert found == [
         ["x.yaml:1", "sed"],
@@ -186,6 +187,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file():
         ["x.yaml:4", "fleet[0].colour"],
         ["x.yaml:9", "phases[0].duration"],
         ["x.yaml:14", "faults[0].art"],
+        ["x.yaml:15", "name"],
     ]
 
 
@@ -341,6 +343,19 @@ def test_one_mistake_is_one_problem():
 )
 def test_yaml_that_is_refused(text, message):
     assert any(message in line for line in problems(text))
+
+
+def test_the_limit_of_depth_is_where_it_is_said_to_be():
+    def nested(levels):
+        return f"a: {'[' * levels}{']' * levels}\n"
+
+    assert "nested" not in problems(nested(MAX_DEPTH - 1))[0]
+    assert "nested" in problems(nested(MAX_DEPTH))[0]
+
+
+def test_a_problem_is_at_the_key_and_not_where_its_value_begins():
+    text = changed("name: good", "name: good\ncity:\n  generate:\n\n    - 3")
+    assert problems(text)[0].startswith("x.yaml:3: city.generate: a list of 1 is not allowed")
 
 
 def test_an_alias_bomb_costs_no_memory():

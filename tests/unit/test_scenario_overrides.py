@@ -106,6 +106,13 @@ def test_errors_name_the_argument(override, message):
     assert f"--set {override}: {message}" in errors(override)
 
 
+def test_what_does_not_fit_together_is_at_the_field_it_is_about():
+    # Many vehicles in one group are allowed, and so many in all are not.
+    assert errors("fleet.taxis.count=1000000", text=TEXT)[0].startswith("x.yaml:2: fleet: 1000003")
+    found = errors("phases.surge.duration=1s", "phases.surge.parking.event.peak_before=2s")
+    assert found[0].startswith("--set phases.surge.parking.event.peak_before=2s: phases[1].parking")
+
+
 def test_names_that_are_not_unique_need_an_index():
     text = TEXT.replace("name: surge", "name: calm")
     with pytest.raises(ScenarioError, match="more than one item is named 'calm'"):
