@@ -6,6 +6,7 @@ fail. When upstream closes a gap, its strict xfail turns red, and the gap's modu
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ssl
 import time
@@ -34,16 +35,20 @@ class GapAws:
         self.patience_s = patience_s
         """How long to wait for what should happen: short against stock, where it does not."""
         self._folder = folder
+        self._clients: dict[str, Any] = {}
         self._certificate: tuple[str, Path, Path] | None = None
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoints.gateway_url,
-            region_name=self.endpoints.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        """Made once: reading an API's description takes longer than most calls."""
+        if service not in self._clients:
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self.endpoints.gateway_url,
+                region_name=self.endpoints.region,
+                aws_access_key_id="test",
+                aws_secret_access_key="test",
+            )
+        return self._clients[service]
 
     def wait_for(self, look: Callable[[], T | None]) -> T:
         """The first thing `look` returns that is not None; AssertionError after `patience_s`."""
@@ -63,6 +68,10 @@ class GapAws:
         certificate.write_text(made["certificatePem"])
         key.write_text(made["keyPair"]["PrivateKey"])
         return made["certificateId"], certificate, key
+
+    def use(self, certificate: tuple[str, Path, Path]) -> None:
+        """Lets the clients made from now on present this certificate."""
+        self._certificate = certificate
 
     def tls(self, certificate: tuple[str, Path, Path] | None = None) -> ssl.SSLContext:
         """A client's TLS context; with a certificate shared by the tests unless given one."""
@@ -85,6 +94,11 @@ class GapAws:
             **options,
         ) as client:
             yield client
+
+    async def received(self, client: aiomqtt.Client, count: int = 1) -> list[aiomqtt.Message]:
+        """The next `count` messages; TimeoutError after `patience_s`."""
+        async with asyncio.timeout(self.patience_s):
+            return [await anext(client.messages) for _ in range(count)]
 
     def stream(self, shards: int = 1) -> str:
         name = unique("stream")

@@ -146,3 +146,13 @@ def test_a_worker_of_a_killed_child_is_stopped_too(tmp_path: Path) -> None:
     assert not local.alive()
     local.stop()
     assert group_members(pid) == []
+
+
+def test_one_that_does_not_answer_is_killed(tmp_path: Path) -> None:
+    local = LocalAws(tmp_path)
+    pid = local.start().pid
+    with_a_lambda_worker(local.endpoints.gateway_url)
+    for member in group_members(pid):
+        os.kill(member, signal.SIGSTOP)
+    local.stop(timeout_s=0.2)
+    assert group_members(pid) == []

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from gap_harness import GapAws, against_stock, unique
 
-from fleet_sim.cloud.local.gaps import listener
+from fleet_sim.cloud.local.gaps._mqtt_connection import keep_alive_s
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -118,8 +118,8 @@ async def test_pings_keep_a_client_connected(aws: GapAws) -> None:
     reader, writer = await dial(aws, aws.tls())
     writer.write(connect(unique("pinging"), keep_alive_s=1))
     await reader.readexactly(4)
-    for _ in range(5):
-        await asyncio.sleep(0.5)
+    for _ in range(4):
+        await asyncio.sleep(0.45)
         writer.write(b"\xc0\x00")
         assert await reader.readexactly(2) == b"\xd0\x00"
     writer.transport.abort()
@@ -129,7 +129,7 @@ async def test_pings_keep_a_client_connected(aws: GapAws) -> None:
     ("requested", "applied"), [(0, 1200), (5, 30), (30, 30), (600, 600), (1200, 1200), (9000, 1200)]
 )
 def test_the_keep_alive_that_applies(requested: int, applied: float) -> None:
-    assert listener.keep_alive_s(requested) == applied
+    assert keep_alive_s(requested) == applied
 
 
 @against_stock

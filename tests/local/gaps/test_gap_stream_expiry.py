@@ -72,10 +72,10 @@ def test_expiry_moves_memory_rarely() -> None:
     """Each record is moved a bounded number of times, however often expiry runs."""
     log = ShardLog()
     moved = 0
-    for number in range(50_000):
+    for number in range(60_000):
         log.append(record(number))
         held = len(log._items)
-        log.expire(float(number - 1000))
+        log.expire(float(number - 20_000))
         if len(log._items) < held:
             moved += len(log._items)
     assert moved < 100_000

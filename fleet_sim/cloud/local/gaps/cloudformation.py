@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
-from fleet_sim.cloud.local.gaps import _seam, event_source_mapping
+from fleet_sim.cloud.local.gaps import _mapping, _seam
 
 Properties = dict[str, Any]
 Settle = Callable[[str, Properties, Properties], None]
@@ -124,9 +124,9 @@ def settle_mapping(identifier: str, old: Properties, new: Properties) -> None:
         stored["StartingPositionTimestamp"] = float(new["StartingPositionTimestamp"])
     stored["Enabled"] = _true(new.get("Enabled", True))
     stored["State"] = "Enabled" if stored["Enabled"] else "Disabled"
-    if event_source_mapping.reads_kinesis(stored):
+    if _mapping.reads_kinesis(stored):
         stored["BatchSize"] = int(new.get("BatchSize", 100))
-        for name, value in event_source_mapping.DEFAULTS.items():
+        for name, value in _mapping.DEFAULTS.items():
             stored[name] = new.get(name, value)
     service._ensure_poller()
 
