@@ -27,7 +27,8 @@ class SonarBurst(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fal
     side: Literal["left", "right"]
     rate_hz: Annotated[int, msgspec.Meta(ge=1, le=100)]
     range_cm: Annotated[
-        list[Annotated[int, msgspec.Meta(ge=0, le=1_000)]], msgspec.Meta(min_length=1, max_length=200)
+        list[Annotated[int, msgspec.Meta(ge=0, le=1_000)]],
+        msgspec.Meta(min_length=1, max_length=200),
     ]
 
 

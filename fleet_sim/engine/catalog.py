@@ -4,16 +4,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.thresholds import check_threshold
-from fleet_sim.scenario import Scenario, json_schema, load
+from fleet_sim.scenario import Catalog, Scenario, json_schema, load
 from fleet_sim.world import catalog
+
+METRICS = (
+    "latency_ms",
+    "service_ms",
+    "lateness_ms",
+    "connected_ratio",
+    "messages",
+    "probe_timeouts",
+    *(
+        f"audit_{name}"
+        for name in AuditReport.__struct_fields__
+        if name not in ("fates", "stories")
+    ),
+    "occupancy_accuracy",
+    "occupancy_coverage",
+    "occupancy_brier",
+    "occupancy_calibration_error",
+    "occupancy_staleness_s",
+    "occupancy_precision",
+    "occupancy_recall",
+    "occupancy_f1",
+)
+"""Names of all that a run may measure; what it does measure depends on the target."""
+
+
+def known_names() -> Catalog:
+    """What a scenario may refer to."""
+    return msgspec.structs.replace(catalog(), metrics=METRICS)
 
 
 def load_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     """Load and check a scenario file. `ScenarioError` says everything that is wrong with it."""
-    return load(path, overrides=overrides, catalog=catalog(), check_threshold=check_threshold)
+    return load(path, overrides=overrides, catalog=known_names(), check_threshold=check_threshold)
 
 
 def scenario_schema() -> dict[str, Any]:
     """JSON Schema of scenario files, with the known presets as enumerations."""
-    return json_schema(catalog())
+    return json_schema(known_names())

@@ -64,7 +64,10 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     folder = RunFolder.create(options.out or Path("reports") / run, scenario)
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
-        world = World(scenario)
+        try:
+            world = World(scenario)
+        except ValueError as error:
+            raise PreflightError(f"{path}: {error}") from None
         steps.done(
             f"city of {world.city.stalls.n:,} stalls, {world.n} vehicles, seed {scenario.seed}"
         )

@@ -23,8 +23,6 @@ MODES = ("driving", "parked", "charging")
 _MODE_CODE = np.array([0, 0, 1, 2], dtype=np.int8)
 MAX_STEP_S = 0.5
 """Longer steps are subdivided: beyond it the following model loses accuracy."""
-DEFAULT_OCCUPANCY = 0.6
-"""While no phase has set one (SFpark's target is 60-80 %)."""
 _EPS_S = 1e-6
 """Steps of 0.1 s do not add up to whole seconds exactly."""
 _SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
@@ -71,9 +69,9 @@ class World:
         self.fleet = Fleet(scenario, self.city, fleet_rng)
         self._kerb = Kerb(self.city.stalls, kerb_rng)
         self._trips = Trips(scenario, self.fleet, self._kerb, trips_rng)
-        first = scenario.phases[0].parking.occupancy
-        occupancy = DEFAULT_OCCUPANCY if first is None else float(first)
-        self.demand = Demand(self._kerb, occupancy, demand_rng)
+        occupancy = scenario.phases[0].parking.occupancy
+        assert occupancy is not None  # a scenario gives its first phase one
+        self.demand = Demand(self._kerb, float(occupancy), demand_rng)
         self._gnss = GnssModel(field_rng, gnss_rng)
         self._links = self.fleet.links(scenario, radio_rng)
         self._rng = sense_rng

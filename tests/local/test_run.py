@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fleet_sim.contract import Telemetry
 from fleet_sim.engine import run as engine
+from fleet_sim.engine.catalog import METRICS
 from fleet_sim.measure.summary import Summary, from_json
 from fleet_sim.transport import NativeTransport
 from fleet_sim.vehicle import Message
@@ -228,3 +229,11 @@ def test_a_broken_pipeline_is_named_message_by_message(
         ("duplicated", "000001", 4),
         ("reordered", "000002", 5),
     }
+
+
+def test_every_metric_a_run_measures_is_known_to_the_validator(tmp_path: Path) -> None:
+    path = write_scenario(tmp_path, "3s")
+    options = engine.Options(out=tmp_path / "run", state_dir=tmp_path / "state")
+    with (tmp_path / "console.txt").open("w") as output:
+        summary, _ = engine.run_scenario(path, options, Console(file=output))
+    assert {name.partition("{")[0] for name in summary.metrics} == set(METRICS)
