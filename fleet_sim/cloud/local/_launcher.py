@@ -119,6 +119,9 @@ class LocalAws:
     ) -> None:
         if not self._keep_running:
             self.stop()
+        elif self._child is not None:
+            # No longer ours: Popen would warn that it still runs.
+            self._child.returncode = 0
 
     @staticmethod
     def attach(state_dir: Path) -> Endpoints | None:

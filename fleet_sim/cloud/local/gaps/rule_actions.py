@@ -194,7 +194,9 @@ class RuleEngine:
         error_action = rule.stored.get("errorAction")
         if not error_action:
             self.undelivered += 1
-            log.warning("rule %s has no error action for %s", rule.name, failures)
+            if self.undelivered == 1 or self.undelivered % 1000 == 0:
+                log.warning("%d messages failed in a rule without an error action; now %s: %s",
+                            self.undelivered, rule.name, failures)  # fmt: skip
             return
         document = {
             "ruleName": rule.name,
