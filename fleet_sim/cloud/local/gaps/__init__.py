@@ -21,6 +21,7 @@ GAPS = (
     "event_source_mapping",
     "lambda_latency",
     "lambda_logs",
+    "lambda_scaling",
     "rule_actions",
     "broker_index",
     "ca_key",
