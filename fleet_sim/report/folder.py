@@ -105,10 +105,9 @@ def parse_hgrm(text: str) -> Percentiles:
     for line in text.splitlines():
         fields = line.split()
         if len(fields) in (3, 4) and fields[0][0].isdigit():
-            rows.append((float(fields[1]), float(fields[0]), int(fields[2])))
-    # A histogram without a value still has one row, of count 0.
-    kept = np.array([row[:2] for row in rows if row[2]], np.float64).reshape(-1, 2)
-    return Percentiles(kept[:, 0], kept[:, 1])
+            rows.append((float(fields[1]), float(fields[0])))
+    table = np.array(rows, np.float64).reshape(-1, 2)
+    return Percentiles(table[:, 0], table[:, 1])
 
 
 def _city(path: Path) -> citymap.CityMap | Missing:

@@ -134,7 +134,9 @@ def test_nothing_people_wrote_becomes_markup(run: Path) -> None:
     assert page.scripts.count(None) == 1
     console = Console(file=StringIO(), width=200)
     console.print(summary_table(from_json((run / "summary.json").read_bytes())))
-    assert NASTY in console.file.getvalue()  # type: ignore[attr-defined]
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"· {NASTY}" in shown
+    assert f"{NASTY}: {NASTY}" in shown
 
 
 @pytest.mark.parametrize(
@@ -205,6 +207,7 @@ def test_an_empty_map_and_a_huge_one() -> None:
     ]  # fmt: skip
     drawn = city.figure(CityMap([], spots))
     assert f"One stall in 3 is drawn, of {len(spots):,}." in drawn
+    assert len(re.findall(r"M[\d.]+ [\d.]+l", drawn)) == -(-len(spots) // 3)
     kept = city.figure(CityMap([], spots[: city.MOST_SPOTS]))
     assert "is drawn, of" not in kept
     assert len(kept) < 1_800_000
