@@ -135,7 +135,7 @@ def test_nothing_people_wrote_becomes_markup(run: Path) -> None:
     console = Console(file=StringIO(), width=200)
     console.print(summary_table(from_json((run / "summary.json").read_bytes())))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert f"· {NASTY}" in shown
+    assert f"│ · {NASTY}" in shown
     assert f"{NASTY}: {NASTY}" in shown
 
 
