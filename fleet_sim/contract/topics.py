@@ -5,9 +5,7 @@ _SUFFIX = "/telemetry"
 
 TELEMETRY_FILTER = "fleet/+/telemetry"
 
-TELEMETRY_RULE_SQL = (
-    f"SELECT *, topic(2) AS thing, timestamp() AS iot_ms FROM '{TELEMETRY_FILTER}'"
-)
+TELEMETRY_RULE_SQL = f"SELECT *, topic(2) AS thing, timestamp() AS iot_ms FROM '{TELEMETRY_FILTER}'"
 """The IoT rule's SQL (version 2016-03-23); `infra/` carries the same text, and a test compares."""
 
 

@@ -17,6 +17,8 @@ START_EVERY_S = 0.5
 SUMMARY_EVERY_S = 5.0
 GIVE_UP_S = 60.0
 MAX_OPEN = 128
+MAX_REQUESTS = 2
+"""At once. A stalled API must not be buried under the very probes that measure it."""
 
 T = TypeVar("T")
 
@@ -27,7 +29,8 @@ class VisibleProbe:
 
     A probe is started whether or not earlier ones have ended: a stall of the pipeline is seen by as
     many probes as it lasted half seconds, and not only by the one that was waiting. The answer's
-    arrival is an upper bound; polls are 50 ms apart at first, then a tenth of the age.
+    arrival is an upper bound; polls are 50 ms apart at first, then a tenth of the age, and further
+    apart when more than `MAX_REQUESTS` would be under way.
     """
 
     def __init__(self, api_url: str, shard: Shard, run: str, now_ns: Callable[[], int]) -> None:
@@ -48,6 +51,7 @@ class VisibleProbe:
         self.occupancy: list[tuple[int, float]] = []
         """When the API was asked, and the share of the known spots that it said is taken."""
         self._open: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Semaphore(MAX_REQUESTS)
         self._asking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -109,7 +113,7 @@ class VisibleProbe:
 
     async def _get(self, http: aiohttp.ClientSession, path: str, kind: type[T]) -> T | None:
         try:
-            async with http.get(f"{self._url}/{path}") as answer:
+            async with self._turn, http.get(f"{self._url}/{path}") as answer:
                 if answer.status == 404:  # nothing of it is stored yet
                     return None
                 body = await answer.read()

@@ -135,8 +135,8 @@ async def test_stopping_leaves_the_rest_unsent_and_the_unsent_marked() -> None:
     shard = build(clock, broker, text)
     await shard.connect(1.0)
     running = asyncio.create_task(shard.run())
-    while shard.t0_ns == 0 or clock.now_ns() < shard.t0_ns + 2_000_000_000:
-        await asyncio.sleep(0)  # noqa: ASYNC110 - the clock is the shard's own to move
+    while shard.t0_ns == 0 or clock.now_ns() < shard.t0_ns + 2_000_000_000:  # noqa: ASYNC110
+        await asyncio.sleep(0)
     shard.stop_requested = True
     await running
     await shard.close(1.0)
@@ -164,9 +164,7 @@ async def test_a_vehicle_that_does_not_connect_fails_the_run_and_is_counted() ->
         world,
         run="r1",
         clock=clock,
-        make_transport=lambda listener: cast(
-            Any, Stubborn(world.n, listener, now_ns=clock.now_ns)
-        ),
+        make_transport=lambda listener: cast(Any, Stubborn(world.n, listener, now_ns=clock.now_ns)),
     )
     with pytest.raises(ConnectError, match=r"6 of 7 .* 1 × refused by the broker: not authorized"):
         await shard.connect(0.05)
