@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import aiomqtt
 import pytest
-from gap_harness import GapAws, unique
+from gap_harness import ROLE, GapAws, unique
 
 from fleet_sim.cloud.local import LocalAws
 
@@ -54,6 +54,11 @@ async def test_a_device_does_what_its_policy_allows_and_no_more(strict_aws: GapA
         async with strict_aws.mqtt(identifier=thing, **version):
             pass
     iot.attach_policy(policyName=policy, target=arn)
+    stream = strict_aws.stream()
+    action = {"kinesis": {"streamName": stream, "roleArn": ROLE, "partitionKey": "${topic()}"}}
+    rule = {"sql": "SELECT * FROM 'fleet/+/a'", "actions": [action]}
+    strict_aws.client("iam").create_role(RoleName="test", AssumeRolePolicyDocument="{}")
+    iot.create_topic_rule(ruleName=unique("rule"), topicRulePayload=rule)
     with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
         async with strict_aws.mqtt(identifier="somebody-else", **version):
             pass
@@ -64,3 +69,4 @@ async def test_a_device_does_what_its_policy_allows_and_no_more(strict_aws: GapA
         await client.publish(f"fleet/{thing}/a", b"mine again", qos=1)
         received = await strict_aws.received(client, 2)
     assert [message.payload for message in received] == [b"mine", b"mine again"]
+    assert [one["Data"] for one in strict_aws.records(stream)] == [b"mine", b"mine again"]
