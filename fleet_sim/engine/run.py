@@ -61,13 +61,13 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     scenario = _load(path, options)
     check_descriptors(scenario.vehicles)
     run = new_run_id()
-    folder = RunFolder.create(options.out or Path("reports") / run, scenario)
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
         try:
             world = World(scenario)
         except ValueError as error:
             raise PreflightError(f"{path}: {error}") from None
+        folder = RunFolder.create(options.out or Path("reports") / run, scenario)
         steps.done(
             f"city of {world.city.stalls.n:,} stalls, {world.n} vehicles, seed {scenario.seed}"
         )
