@@ -1,7 +1,7 @@
 """The spot registry's way to the cloud: the object that the processor reads, and the spots table.
 
 Do it before a run's first message: the processor looks for a changed registry when it meets a newer
-run, and drops what it remembers of the tables.
+run.
 """
 
 from __future__ import annotations

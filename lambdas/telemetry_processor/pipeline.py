@@ -114,12 +114,10 @@ class Pipeline:
     # --- spots ------------------------------------------------------------------------------------
 
     def _begin_run(self, run: str) -> None:
-        """A newer run may come with another registry, and with tables that were filled anew."""
+        """A newer run may come with another registry."""
         if self._index is not None and run <= self._run:
             return
         self._run = run
-        self._vehicles.forget()
-        self._spots.forget()
         try:
             condition = {"IfNoneMatch": self._etag} if self._etag else {}
             answer = self._s3.get_object(Bucket=self._bucket, Key=REGISTRY_KEY, **condition)

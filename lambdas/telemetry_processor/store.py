@@ -54,8 +54,8 @@ class Write(NamedTuple):
 class Table:
     """One table, and the items of it that this process has seen last.
 
-    The cache saves reads: most vehicles are always written from the same shard. A stale entry costs
-    one failed condition.
+    The cache saves reads: a vehicle is always written from the same shard. A stale entry costs one
+    failed condition, even when the table was emptied or filled anew.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Table:
         self._cache: dict[str, AttributeMap | None] = {}
 
     def forget(self) -> None:
-        """Drop the cache: the table was, or may have been, emptied or filled anew."""
+        """Drop the cache."""
         self._cache.clear()
 
     def update(

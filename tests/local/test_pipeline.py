@@ -251,6 +251,36 @@ class TestIdentities:
         assert second.identities[0].certificate_arn != arn
 
 
+class TestRegistry:
+    def test_uploading_another_leaves_only_its_spots(self, local_aws: Endpoints) -> None:
+        target = open_local(local_aws, "registry")
+        outputs = deploy.deploy(target)
+        many = [msgspec.structs.replace(STALLS[0], id=f"s{i:02}") for i in range(60)]
+        seen: list[tuple[int, int]] = []
+        registry.upload(
+            target,
+            outputs,
+            SpotRegistry("a", many),
+            on_progress=lambda done, total: seen.append((done, total)),
+        )
+        assert seen == [(25, 60), (50, 60), (60, 60)]
+        assert len(collect.spots(target, outputs)) == 60
+        registry.upload(target, outputs, SpotRegistry("b", STALLS))
+        assert sorted(spot.id for spot in collect.spots(target, outputs)) == ["passed", "unseen"]
+        deploy.delete(target)
+
+    def test_vehicles_of_former_runs_can_be_forgotten(self, local_aws: Endpoints) -> None:
+        target = open_local(local_aws, "forgetting")
+        outputs = deploy.deploy(target)
+        for vin in VINS:
+            target.client("dynamodb").put_item(
+                TableName=outputs.vehicles_table, Item={"vin": {"S": vin}, "state": {"S": "{}"}}
+            )
+        assert registry.purge_vehicles(target, outputs) == 3
+        assert registry.purge_vehicles(target, outputs) == 0
+        deploy.delete(target)
+
+
 class TestDeploying:
     def test_again_changes_nothing(self, deployed: Deployed) -> None:
         target, outputs = deployed

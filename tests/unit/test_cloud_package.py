@@ -55,6 +55,8 @@ def test_the_same_input_makes_the_same_bytes(pip: list[list[str]], tmp_path: Pat
     second = package.build("api", RUNTIME, tmp_path / "b")
     assert first.file.read_bytes() == second.file.read_bytes()
     assert first.sha256 == second.sha256
+    with zipfile.ZipFile(first.file) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert len(pip) == 2
 
 

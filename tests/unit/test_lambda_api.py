@@ -11,7 +11,7 @@ import boto3
 import h3
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lambda_fakes import RUN, VIN
 from moto import mock_aws
@@ -214,6 +214,7 @@ class TestSpots:
     ) -> None:
         assert says in problem(get("/spots", **query), 400)
 
+    @settings(deadline=None)
     @given(
         st.floats(-60, 60), st.floats(-179, 178), st.floats(0, 0.05), st.floats(0, 0.05), st.data()
     )

@@ -280,7 +280,9 @@ def test_tables_filled_anew_between_runs_are_not_overwritten_from_memory(cloud: 
     assert (cloud.belief("s0").state, cloud.belief("s0").observations) == ("free", 1)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.tuples(
