@@ -20,4 +20,7 @@ class ArchivedRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc
     processed_ms: float
     """When the processor took up the batch, ms since the epoch."""
     record: msgspec.Raw
-    """The rule's JSON as it came (a `RuleRecord` if it was valid)."""
+    """The rule's JSON as it came, on one line (a `RuleRecord` if it was valid).
+
+    What was not JSON is a string: its bytes in base64.
+    """
