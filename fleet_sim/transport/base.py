@@ -38,6 +38,7 @@ class LinkSettings(NamedTuple):
 
 class Listener(Protocol):
     """What a transport tells. Calls come on the event loop's thread and must return quickly.
+    A call that raises ends the connection it came from, and `Transport.close` raises its error.
 
     `i` is the vehicle's index in the shard, `token` the caller's name for a message, `t_ns` ns
     since the epoch.
@@ -78,4 +79,5 @@ class Transport(Protocol):
         """Messages in flight and stored, over all vehicles."""
 
     async def close(self, timeout_s: float) -> list[Message]:
-        """Disconnect all. Returns the messages that were never acknowledged."""
+        """Disconnect all. Returns the messages that were never acknowledged. Raises the first error
+        of a listener that was met where nobody waited for it."""
