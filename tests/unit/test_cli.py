@@ -43,7 +43,10 @@ BROKEN = {
     "YAML alias bomb": (BOMB + GOOD, ["alias"]),
     "duplicate keys": (GOOD + "name: again\n", [":7", "name", "1"]),
     "not a mapping": ("- just\n- a list\n", [":1", "mapping"]),
-    "vehicles that do not fit the streets": (GOOD.replace("count: 5", "count: 5000"), ["5000"]),
+    "vehicles that do not fit the streets": (
+        GOOD.replace("count: 5", "count: 5000"),
+        ["500 vehicles begin parked", "220 stalls"],
+    ),
 }
 
 
