@@ -64,7 +64,7 @@ def stack_name(target: Target, template: str) -> str:
 
 def artifact_bucket(target: Target) -> str:
     """Bucket of the Lambda packages. It is not in a template: a template needs it to be there."""
-    return f"{target.stack}-artifacts-{target.account_id}-{target.region}"
+    return f"{target.stack}-artifacts-{target.account_id}-{target.region}".lower()
 
 
 def deploy(
