@@ -117,8 +117,10 @@ class NativeTransport:
         self._closing = True
         self._ticker.cancel()
         attempts = list(self._attempts.values())
-        for task, _ in attempts:
-            task.cancel()
+        for task, link in attempts:
+            if not link.accepted:  # else it ends by itself, and the link says goodbye below
+                link.give_up("closed")
+                task.cancel()
         await asyncio.gather(*(task for task, _ in attempts), return_exceptions=True)
         left: list[Message] = []
         ends = []

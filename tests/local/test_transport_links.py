@@ -8,7 +8,7 @@ import pytest
 from broker import Broker, Connection
 from transport_bench import Bench, message, on_both_loops, until
 
-from fleet_sim.vehicle import Backoff
+from fleet_sim.vehicle import Backoff, Message
 
 CONNECT = mqtt5.ConnectPacket
 
@@ -330,6 +330,24 @@ async def test_close_returns_what_was_not_acknowledged_in_order(bench: Bench) ->
     assert [m.token for m in left] == [0, 2, 4, 6, 1, 3, 5, 7]
     await until(lambda: len(bench.broker.packets(mqtt5.DisconnectPacket)) == 2)
     assert not asyncio.all_tasks() - {asyncio.current_task()}
+
+
+@on_both_loops
+async def test_close_in_the_turn_that_brought_a_vehicle_online_is_orderly_too(bench: Bench) -> None:
+    """What it published goes out, and DISCONNECT, though its attempt's task has yet to end."""
+    ends: list[asyncio.Task[list[Message]]] = []
+
+    def online(i: int) -> None:
+        transport.publish(i, message(1))
+        ends.append(asyncio.get_running_loop().create_task(transport.close(1.0)))
+
+    bench.seen.on_online = online  # type: ignore[method-assign]
+    transport = bench.transport()
+    transport.open(0)
+    await until(lambda: bench.broker.packets(mqtt5.DisconnectPacket))
+    assert bench.broker.tokens() == [1]
+    assert [m.token for m in await ends[0]] == [1]
+    assert bench.seen.offline == []
 
 
 @pytest.mark.parametrize("depth", ["not answering CONNECT", "deaf"])
