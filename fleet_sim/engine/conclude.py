@@ -131,7 +131,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         audit=audited.report if audited else None,
         generator=generator,
         accuracy=correct,
-        phases=_phases(scenario),
+        phases=_phases(outcome),
         events=_events(outcome),
         environment=environment(),
     )
@@ -271,12 +271,17 @@ def _streets(city: City) -> list[list[float]]:
     return lines
 
 
-def _phases(scenario: Scenario) -> list[PhaseSpan]:
+def _phases(outcome: Outcome) -> list[PhaseSpan]:
+    """Phases as far as they came."""
+    shard, speed = outcome.shard, outcome.scenario.clock.speed
+    ended_s = (shard.end_ns - shard.t0_ns) / 1e9
     spans = []
     begin = 0.0
-    for phase in scenario.phases:
-        end = begin + phase.duration_s / scenario.clock.speed
-        spans.append(PhaseSpan(name=phase.name, start_s=begin, end_s=end))
+    for phase in outcome.scenario.phases:
+        if begin >= ended_s:
+            break
+        end = begin + phase.duration_s / speed
+        spans.append(PhaseSpan(name=phase.name, start_s=begin, end_s=min(end, ended_s)))
         begin = end
     return spans
 
@@ -291,6 +296,7 @@ def _events(outcome: Outcome) -> list[Event]:
             text=f"radio {fault.radio.state}: {fault.radio.district}",
         )
         for fault in outcome.scenario.faults
+        if fault.at_s / speed <= (outcome.shard.end_ns - outcome.shard.t0_ns) / 1e9
     ]
     t0_ns = outcome.shard.t0_ns
     events += [

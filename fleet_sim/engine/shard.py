@@ -92,6 +92,7 @@ class Shard:
         self._epoch_ms = round(scenario.clock.start.timestamp() * 1000)
         self._encode = msgspec.json.Encoder().encode
         self._radio_up: NDArray[np.bool_] = np.ones(world.n, bool)
+        self._radio_back_ns: NDArray[np.int64] = np.zeros(world.n, np.int64)
         self._all_online = asyncio.Event()
         self._online = 0
         self.transport = make_transport(self)
@@ -151,6 +152,11 @@ class Shard:
         """Why connections failed so far, most frequent first, as the end of a sentence."""
         reasons = self.transport.failures.most_common(3)
         return "".join(f"; {count} × {reason}" for reason, count in reasons)
+
+    def reachable(self, settled_s: float) -> int:
+        """Vehicles whose radio link has been there for `settled_s`: they should be online."""
+        since_ns = self.clock.now_ns() - round(settled_s * _ONE_S)
+        return int(np.count_nonzero(self._radio_up & (self._radio_back_ns <= since_ns)))
 
     async def run(self) -> None:
         """Step and publish until the phases are over or `stop_requested`."""
@@ -221,6 +227,7 @@ class Shard:
         up = self.world.radio_up
         changed = np.flatnonzero(up != self._radio_up)
         if len(changed):
+            self._radio_back_ns[changed] = self.clock.now_ns()
             for i in changed.tolist():
                 if up[i]:
                     self.transport.restore(i)

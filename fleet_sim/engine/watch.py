@@ -12,6 +12,8 @@ from fleet_sim.engine.shard import Shard
 from fleet_sim.measure.audit import Outage
 
 EVERY_S = 0.5
+RECONNECT_S = 10.0
+"""A vehicle may take so long to come back once its radio does: the backoff has grown meanwhile."""
 OFFLINE_GIVE_UP_S = 30.0
 """A run ends when no vehicle has been online for so long."""
 
@@ -31,7 +33,7 @@ class Watch:
         self.stopped: Stop | None = None
         self.reason = ""
         self.outages: list[Outage] = []
-        """Times in which fewer than half of the vehicles with a radio link were online."""
+        """Times in which fewer than half of those with a radio link were online."""
         self.connected_at_start = 0
         """Vehicles online when the first phase began."""
         self.view = view
@@ -101,7 +103,7 @@ class Watch:
         shard = self._shard
         if not shard.t0_ns or shard.end_ns:
             return
-        reachable = int(shard.world.radio_up.sum())
+        reachable = shard.reachable(RECONNECT_S)
         self._note_outage(over=shard.connected >= reachable / 2)
         if shard.connected or not reachable:
             self._offline_s = 0.0
