@@ -35,6 +35,7 @@ CLOUD_DRAIN_S = 120.0
 CLOUD_STALLED_S = 15.0
 """The cloud is given up when it applies nothing more for so long."""
 INTERRUPTED_DRAIN_S = 0.5
+INTERRUPTED_CLOUD_S = 1.5
 """After Ctrl-C everything together must take less than 5 s."""
 
 
@@ -202,22 +203,26 @@ async def _drain(
     """Wait until what was sent is acknowledged and applied, as long as that makes progress."""
     if watch.stopped is Stop.TARGET:
         return
-    if watch.stopped:
-        await shard.drain(INTERRUPTED_DRAIN_S)
-        return
     with ConsoleSteps(console) as steps:
+        if watch.stopped:
+            steps.step("draining")
+            await shard.drain(INTERRUPTED_DRAIN_S)
+            await _cloud_drained(backend, run, shard.delivered(), steps, INTERRUPTED_CLOUD_S)
+            return
         steps.step("draining: acknowledgements")
         await watch.unless_stopped(shard.drain(ACK_DRAIN_S))
         steps.step("draining: the cloud")
         expected = shard.delivered()
-        if await watch.unless_stopped(_cloud_drained(backend, run, expected, steps)):
+        if await watch.unless_stopped(_cloud_drained(backend, run, expected, steps, CLOUD_DRAIN_S)):
             if probe is not None:
                 await watch.unless_stopped(probe.settle(5.0))
             steps.done(f"drained: {expected:,} messages delivered")
 
 
-async def _cloud_drained(backend: Backend, run: str, expected: int, steps: ConsoleSteps) -> None:
-    deadline = time.monotonic() + CLOUD_DRAIN_S
+async def _cloud_drained(
+    backend: Backend, run: str, expected: int, steps: ConsoleSteps, timeout_s: float
+) -> None:
+    deadline = time.monotonic() + timeout_s
     best = -1
     progress_at = time.monotonic()
     while (now := time.monotonic()) < deadline and now - progress_at < CLOUD_STALLED_S:

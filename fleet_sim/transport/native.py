@@ -1,6 +1,6 @@
 """The native transport: one asyncio Protocol a vehicle, the `mqtt5` codec, no task a message.
 
-A connection costs a socket, a `_Link` and a `Session`; timers of all of them (attempts, handshake
+A connection costs a socket, a `Link` and a `Session`; timers of all of them (attempts, handshake
 limits, keepalive) share one wheel.
 """
 
@@ -9,16 +9,11 @@ import functools
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import cast
-
-import mqtt5
 
 from fleet_sim.transport.base import LinkSettings, Listener
+from fleet_sim.transport.link import TICK_S, Link, short_reason
 from fleet_sim.transport.wheel import TimerWheel
 from fleet_sim.vehicle import Message, Send, Session, State
-
-_QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
-_WHEEL_TICK_S = 0.05
 
 
 class NativeTransport:
@@ -53,18 +48,18 @@ class NativeTransport:
             )
             for _ in client_ids
         ]
-        self._links: list[_Link | None] = [None] * len(client_ids)
+        self._links: list[Link | None] = [None] * len(client_ids)
         self._wanted = bytearray(len(client_ids))  # `open` was called
         self._held = bytearray(len(client_ids))  # no radio: attempts wait for `restore`
         self._queued = bytearray(len(client_ids))  # is in `_due`
         self._due: deque[int] = deque()  # vehicles whose attempt is due, oldest first
         self._contexts: list[ssl.SSLContext | None] = [None] * len(client_ids)
-        self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=_WHEEL_TICK_S)
+        self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=TICK_S)
         self._tokens = 0.0  # attempts that the rate allows now
-        self._attempts: dict[int, tuple[asyncio.Task[None], _Link]] = {}
+        self._attempts: dict[int, tuple[asyncio.Task[None], Link]] = {}
         self._closing = False
         self._bug: BaseException | None = None
-        self._ticker = self.loop.call_later(_WHEEL_TICK_S, self._tick)
+        self._ticker = self.loop.call_later(TICK_S, self._tick)
 
     # -- Transport --------------------------------------------------------------------------------
 
@@ -137,9 +132,8 @@ class NativeTransport:
                         online.abort()
                 await asyncio.wait(late, timeout=1.0)
         self._links = [None] * len(self._links)
-        await asyncio.sleep(
-            0
-        )  # the sockets of cancelled attempts are closed in the loop's next turn
+        # The sockets of cancelled attempts are closed in the loop's next turn.
+        await asyncio.sleep(0)
         bug, self._bug = self._bug, None
         if bug is not None:
             raise bug
@@ -149,7 +143,7 @@ class NativeTransport:
 
     def _tick(self) -> None:
         now = self.loop.time()
-        self._ticker = self.loop.call_at(now + _WHEEL_TICK_S, self._tick)
+        self._ticker = self.loop.call_at(now + TICK_S, self._tick)
         for i in self._wheel.advance(now):
             link = self._links[i]
             if link is None:
@@ -160,7 +154,7 @@ class NativeTransport:
                 link.timer(now)
             except Exception as error:  # noqa: BLE001 - a listener's; the other timers are due too
                 self.failed(error)
-        allowance = self.settings.connect_rate * _WHEEL_TICK_S
+        allowance = self.settings.connect_rate * TICK_S
         self._tokens = min(max(1.0, allowance), self._tokens + allowance)
         while (
             self._due
@@ -184,13 +178,13 @@ class NativeTransport:
 
     def _begin(self, i: int) -> None:
         self._sessions[i].begin()
-        link = _Link(self, i, self._sessions[i])
+        link = Link(self, i, self._sessions[i])
         task = self.loop.create_task(self._attempt(i, link))
         self._attempts[i] = (task, link)
         # Not in the coroutine's own `finally`: cancelled before its first step, it never runs.
         task.add_done_callback(functools.partial(self._attempt_over, i, link))
 
-    async def _attempt(self, i: int, link: "_Link") -> None:
+    async def _attempt(self, i: int, link: Link) -> None:
         """TCP, TLS and MQTT handshake of vehicle i, within the time limit."""
         settings = self.settings
         try:
@@ -208,9 +202,9 @@ class NativeTransport:
         except TimeoutError:
             link.fail(f"no connection within {settings.connect_timeout_s:g} s")
         except OSError as error:  # ssl.SSLError is one
-            link.fail(_short(error))
+            link.fail(short_reason(error))
 
-    def _attempt_over(self, i: int, link: "_Link", task: asyncio.Task[None]) -> None:
+    def _attempt_over(self, i: int, link: Link, task: asyncio.Task[None]) -> None:
         del self._attempts[i]
         if task.cancelled():
             # Even if it was accepted in this very turn: cancelled at the wrong moment, uvloop
@@ -218,7 +212,7 @@ class NativeTransport:
             link.fail("cancelled")
         elif (error := task.exception()) is not None:
             self.failed(error)
-            link.fail(_short(error))
+            link.fail(short_reason(error))
         if not link.accepted:
             link.abort()
             if not self._closing:
@@ -245,11 +239,11 @@ class NativeTransport:
         """A bug was met where nobody waits for it: `close` raises the first."""
         self._bug = self._bug or error
 
-    def online_now(self, i: int, link: "_Link") -> None:
+    def online_now(self, i: int, link: Link) -> None:
         self._links[i] = link
         self.listener.on_online(i)
 
-    def lost(self, i: int, link: "_Link | None", reason: str) -> None:
+    def lost(self, i: int, link: Link | None, reason: str) -> None:
         was_online = link is not None and self._links[i] is link
         if was_online:
             self._links[i] = None
@@ -261,249 +255,3 @@ class NativeTransport:
         self._wheel.set(i, now + delay)  # replaces the keepalive timer
         if was_online:
             self.listener.on_offline(i, reason)
-
-
-class _Link(asyncio.Protocol):
-    """One connection of one vehicle, from TCP's opening to its end."""
-
-    __slots__ = (
-        "_buffer",
-        "_half_keepalive_s",
-        "_heard",
-        "_i",
-        "_last_write_s",
-        "_over",
-        "_owner",
-        "_ping_sent_s",
-        "_session",
-        "_transport",
-        "accepted",
-        "ended",
-        "handshake",
-    )
-
-    def __init__(self, owner: NativeTransport, i: int, session: Session) -> None:
-        self._owner = owner
-        self._i = i
-        self._session = session
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-        self._over = False  # given up: what still comes from the socket is void
-        self._heard = True  # something came since the last timer
-        self._last_write_s = 0.0
-        self._ping_sent_s = 0.0
-        self._half_keepalive_s = owner.settings.keepalive_s / 2
-        self.accepted = False
-        self.handshake: asyncio.Future[str] = owner.loop.create_future()
-        """Empty text when the broker accepted, else why not."""
-        self.ended: asyncio.Future[None] = owner.loop.create_future()
-
-    # -- asyncio.Protocol -------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: uvloop's transports are none of asyncio's classes.
-        self._transport = cast(asyncio.Transport, transport)
-        if self._over:  # given up while the socket was being opened
-            self._transport.abort()
-            return
-        self._session.opened()
-        settings = self._owner.settings
-        packet = mqtt5.ConnectPacket(
-            self._owner.client_id(self._i),
-            clean_start=self._session.fresh,
-            keep_alive=settings.keepalive_s,
-            session_expiry_interval=settings.session_expiry_s,
-        )
-        self._transport.write(packet.write())
-
-    def data_received(self, data: bytes) -> None:
-        self._heard = True
-        if self._buffer:
-            data = self._buffer + data
-        view = memoryview(data)
-        start = 0
-        end = len(data)
-        while start < end and not self._over:
-            try:
-                packet, size = mqtt5.read(view[start:])
-            except IndexError:  # the codec's "not all of it is here yet"
-                break
-            except ValueError as error:
-                self.fail(f"malformed packet from the broker: {error}")
-                return
-            except BaseException as error:
-                # The codec panics on text that is not UTF-8, with a type that it does not export.
-                if type(error).__name__ != "PanicException":
-                    raise
-                self.fail("malformed packet from the broker: it made the codec panic")
-                return
-            start += size
-            self._handle(packet)
-        self._buffer = bytes(view[start:])
-
-    def eof_received(self) -> None:
-        # Not left to asyncio, which would first wait until all that was written is taken.
-        self.fail("closed by the broker")
-
-    def pause_writing(self) -> None:
-        if not self._over:
-            self._session.writable = False
-
-    def resume_writing(self) -> None:
-        if not self._over:
-            self._session.writable = True
-            self._flush()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ended.set_result(None)
-        if exc is not None and not isinstance(exc, OSError):
-            self._owner.failed(exc)  # a listener raised; asyncio has logged it and cut the link
-        if not self._over:
-            self._over = True
-            self._report(_short(exc) if exc else "closed by the broker")
-
-    # -- commands ---------------------------------------------------------------------------------
-
-    def write(self, send: Send) -> None:
-        packet_id, message, duplicate = send
-        data = mqtt5.PublishPacket(
-            message.topic,
-            message.payload,
-            qos=_QOS[message.qos],
-            packet_id=packet_id or None,
-            duplicate=duplicate,
-        ).write()
-        owner = self._owner
-        t_ns = owner.now_ns()
-        assert self._transport is not None
-        self._transport.write(data)
-        self._last_write_s = owner.loop.time()
-        owner.listener.on_sent(message.token, t_ns, duplicate)
-
-    def timer(self, now_s: float) -> None:
-        """Keepalive: a ping when nothing was written, or nothing heard, for half the interval; its
-        answer must come within the other half (MQTT 5, 3.1.2.10)."""
-        half = self._half_keepalive_s
-        if self._ping_sent_s and now_s - self._ping_sent_s >= half:
-            self.fail("no PINGRESP in time")
-            return
-        silent = now_s - self._last_write_s >= half or not self._heard
-        self._heard = False
-        if silent and not self._ping_sent_s:
-            assert self._transport is not None
-            self._transport.write(mqtt5.PingReqPacket().write())
-            self._last_write_s = self._ping_sent_s = now_s
-        due = (self._ping_sent_s or self._last_write_s) + half
-        self._owner.set_timer(self._i, max(due, now_s + _WHEEL_TICK_S))
-
-    def fail(self, reason: str) -> None:
-        """Cut the connection and say why, at once: what is offered from here on must be stored, not
-        written into a socket that is going away."""
-        if not self._over:
-            self.abort()
-            self._report(reason)
-
-    def _report(self, reason: str) -> None:
-        if self.accepted:
-            self._owner.lost(self._i, self, reason)
-        else:
-            self.give_up(reason)
-
-    def give_up(self, reason: str) -> None:
-        """The attempt failed: the first reason given counts, and the attempt reports it."""
-        if not self.handshake.done():
-            self.handshake.set_result(reason)
-
-    def abort(self) -> None:
-        self._over = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def disconnect(self) -> None:
-        """Say goodbye and close once everything is written."""
-        assert self._transport is not None
-        self._transport.write(mqtt5.DisconnectPacket().write())
-        self._transport.close()
-
-    # -- packets ----------------------------------------------------------------------------------
-
-    def _handle(self, packet: mqtt5.Packet) -> None:
-        if not self.accepted:
-            self._connack(packet)
-        elif type(packet) is mqtt5.PubAckPacket:
-            message = self._session.acknowledged(packet.packet_id)
-            if message is not None:
-                owner = self._owner
-                owner.listener.on_acknowledged(
-                    message.token, owner.now_ns(), int(packet.reason_code)
-                )
-            if self._session.pending:
-                self._flush()
-        elif type(packet) is mqtt5.PublishPacket:
-            self._inbound(packet)
-        elif type(packet) is mqtt5.PingRespPacket:
-            self._ping_sent_s = 0.0
-        elif type(packet) is mqtt5.DisconnectPacket:
-            self.fail(f"disconnected by the broker: {_code(packet.reason_code)}")
-        elif type(packet) is mqtt5.ConnAckPacket:
-            self.fail("a second CONNACK from the broker")
-        else:
-            self.fail(f"unexpected {type(packet).__name__} from the broker")
-
-    def _inbound(self, packet: mqtt5.PublishPacket) -> None:
-        if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
-            self.fail("unexpected PUBLISH with QoS 2 from the broker")
-            return
-        self._owner.listener.on_message(self._i, packet)
-        # After the listener took it, so that one it never saw comes again.
-        if packet.packet_id is not None and not self._over:
-            assert self._transport is not None
-            self._transport.write(mqtt5.PubAckPacket(packet.packet_id).write())
-
-    def _connack(self, packet: mqtt5.Packet) -> None:
-        if type(packet) is not mqtt5.ConnAckPacket:
-            self.fail(
-                f"disconnected by the broker: {_code(packet.reason_code)}"
-                if type(packet) is mqtt5.DisconnectPacket
-                else f"{type(packet).__name__} from the broker before CONNACK"
-            )
-            return
-        if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            self.fail(f"refused by the broker: {_code(packet.reason_code)}")
-            return
-        if self.handshake.done():  # severed or out of time in this very turn of the loop
-            return
-        owner = self._owner
-        self.accepted = True
-        self.handshake.set_result("")
-        now = owner.loop.time()
-        if packet.server_keep_alive is not None:  # the broker's word counts (3.2.2.3.14)
-            self._half_keepalive_s = packet.server_keep_alive / 2
-        self._last_write_s = now
-        self._session.accepted(
-            now, session_present=packet.session_present, receive_maximum=packet.receive_max
-        )
-        if self._half_keepalive_s:
-            owner.set_timer(self._i, now + self._half_keepalive_s)
-        owner.online_now(self._i, self)
-        self._flush()
-
-    def _flush(self) -> None:
-        while (send := self._session.next_send()) is not None:
-            self.write(send)
-
-
-def _code(reason_code: int) -> str:
-    name = getattr(reason_code, "name", "")
-    return f"{name.lower().replace('_', ' ')} (0x{int(reason_code):02x})"
-
-
-def _short(error: BaseException) -> str:
-    """A reason that is the same for every vehicle it happens to, so that it can be counted."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return f"TLS: {error.reason}"
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    return f"{type(error).__name__}: {error}"

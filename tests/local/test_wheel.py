@@ -19,7 +19,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(built)]
     subprocess.run([*build, str(ROOT)], **quiet)  # type: ignore[call-overload]
     [wheel] = built.glob("*.whl")
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        "--target",
+        str(site),
+    ]
     subprocess.run([*pip, str(wheel)], **quiet)  # type: ignore[call-overload]
     return site
 

@@ -1,0 +1,263 @@
+"""One connection of the native transport: bytes to packets, packets to session events, and back."""
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, cast
+
+import mqtt5
+
+from fleet_sim.vehicle import Send, Session
+
+if TYPE_CHECKING:
+    from fleet_sim.transport.native import NativeTransport
+
+TICK_S = 0.05
+"""Resolution of the transport's timers."""
+
+_QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
+
+
+class Link(asyncio.Protocol):
+    """One connection of one vehicle, from TCP's opening to its end."""
+
+    __slots__ = (
+        "_buffer",
+        "_half_keepalive_s",
+        "_heard",
+        "_i",
+        "_last_write_s",
+        "_over",
+        "_owner",
+        "_ping_sent_s",
+        "_session",
+        "_transport",
+        "accepted",
+        "ended",
+        "handshake",
+    )
+
+    def __init__(self, owner: "NativeTransport", i: int, session: Session) -> None:
+        self._owner = owner
+        self._i = i
+        self._session = session
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._over = False  # given up: what still comes from the socket is void
+        self._heard = True  # something came since the last timer
+        self._last_write_s = 0.0
+        self._ping_sent_s = 0.0
+        self._half_keepalive_s = owner.settings.keepalive_s / 2
+        self.accepted = False
+        self.handshake: asyncio.Future[str] = owner.loop.create_future()
+        """Empty text when the broker accepted, else why not."""
+        self.ended: asyncio.Future[None] = owner.loop.create_future()
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not checked: uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+        if self._over:  # given up while the socket was being opened
+            self._transport.abort()
+            return
+        self._session.opened()
+        settings = self._owner.settings
+        packet = mqtt5.ConnectPacket(
+            self._owner.client_id(self._i),
+            clean_start=self._session.fresh,
+            keep_alive=settings.keepalive_s,
+            session_expiry_interval=settings.session_expiry_s,
+        )
+        self._transport.write(packet.write())
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._buffer:
+            data = self._buffer + data
+        view = memoryview(data)
+        start = 0
+        end = len(data)
+        while start < end and not self._over:
+            try:
+                packet, size = mqtt5.read(view[start:])
+            except IndexError:  # the codec's "not all of it is here yet"
+                break
+            except ValueError as error:
+                self.fail(f"malformed packet from the broker: {error}")
+                return
+            except BaseException as error:
+                # The codec panics on text that is not UTF-8, with a type that it does not export.
+                if type(error).__name__ != "PanicException":
+                    raise
+                self.fail("malformed packet from the broker: it made the codec panic")
+                return
+            start += size
+            self._handle(packet)
+        self._buffer = bytes(view[start:])
+
+    def eof_received(self) -> None:
+        # Not left to asyncio, which would first wait until all that was written is taken.
+        self.fail("closed by the broker")
+
+    def pause_writing(self) -> None:
+        if not self._over:
+            self._session.writable = False
+
+    def resume_writing(self) -> None:
+        if not self._over:
+            self._session.writable = True
+            self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set_result(None)
+        if exc is not None and not isinstance(exc, OSError):
+            self._owner.failed(exc)  # a listener raised; asyncio has logged it and cut the link
+        if not self._over:
+            self._over = True
+            self._report(short_reason(exc) if exc else "closed by the broker")
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    def write(self, send: Send) -> None:
+        packet_id, message, duplicate = send
+        data = mqtt5.PublishPacket(
+            message.topic,
+            message.payload,
+            qos=_QOS[message.qos],
+            packet_id=packet_id or None,
+            duplicate=duplicate,
+        ).write()
+        owner = self._owner
+        t_ns = owner.now_ns()
+        assert self._transport is not None
+        self._transport.write(data)
+        self._last_write_s = owner.loop.time()
+        owner.listener.on_sent(message.token, t_ns, duplicate)
+
+    def timer(self, now_s: float) -> None:
+        """Keepalive: a ping when nothing was written, or nothing heard, for half the interval; its
+        answer must come within the other half (MQTT 5, 3.1.2.10)."""
+        half = self._half_keepalive_s
+        if self._ping_sent_s and now_s - self._ping_sent_s >= half:
+            self.fail("no PINGRESP in time")
+            return
+        silent = now_s - self._last_write_s >= half or not self._heard
+        self._heard = False
+        if silent and not self._ping_sent_s:
+            assert self._transport is not None
+            self._transport.write(mqtt5.PingReqPacket().write())
+            self._last_write_s = self._ping_sent_s = now_s
+        due = (self._ping_sent_s or self._last_write_s) + half
+        self._owner.set_timer(self._i, max(due, now_s + TICK_S))
+
+    def fail(self, reason: str) -> None:
+        """Cut the connection and say why, at once: what is offered from here on must be stored, not
+        written into a socket that is going away."""
+        if not self._over:
+            self.abort()
+            self._report(reason)
+
+    def _report(self, reason: str) -> None:
+        if self.accepted:
+            self._owner.lost(self._i, self, reason)
+        else:
+            self.give_up(reason)
+
+    def give_up(self, reason: str) -> None:
+        """The attempt failed: the first reason given counts, and the attempt reports it."""
+        if not self.handshake.done():
+            self.handshake.set_result(reason)
+
+    def abort(self) -> None:
+        self._over = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def disconnect(self) -> None:
+        """Say goodbye and close once everything is written."""
+        assert self._transport is not None
+        self._transport.write(mqtt5.DisconnectPacket().write())
+        self._transport.close()
+
+    # -- packets ----------------------------------------------------------------------------------
+
+    def _handle(self, packet: mqtt5.Packet) -> None:
+        if not self.accepted:
+            self._connack(packet)
+        elif type(packet) is mqtt5.PubAckPacket:
+            message = self._session.acknowledged(packet.packet_id)
+            if message is not None:
+                owner = self._owner
+                owner.listener.on_acknowledged(
+                    message.token, owner.now_ns(), int(packet.reason_code)
+                )
+            if self._session.pending:
+                self._flush()
+        elif type(packet) is mqtt5.PublishPacket:
+            self._inbound(packet)
+        elif type(packet) is mqtt5.PingRespPacket:
+            self._ping_sent_s = 0.0
+        elif type(packet) is mqtt5.DisconnectPacket:
+            self.fail(f"disconnected by the broker: {_code(packet.reason_code)}")
+        elif type(packet) is mqtt5.ConnAckPacket:
+            self.fail("a second CONNACK from the broker")
+        else:
+            self.fail(f"unexpected {type(packet).__name__} from the broker")
+
+    def _inbound(self, packet: mqtt5.PublishPacket) -> None:
+        if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
+            self.fail("unexpected PUBLISH with QoS 2 from the broker")
+            return
+        self._owner.listener.on_message(self._i, packet)
+        # After the listener took it, so that one it never saw comes again.
+        if packet.packet_id is not None and not self._over:
+            assert self._transport is not None
+            self._transport.write(mqtt5.PubAckPacket(packet.packet_id).write())
+
+    def _connack(self, packet: mqtt5.Packet) -> None:
+        if type(packet) is not mqtt5.ConnAckPacket:
+            self.fail(
+                f"disconnected by the broker: {_code(packet.reason_code)}"
+                if type(packet) is mqtt5.DisconnectPacket
+                else f"{type(packet).__name__} from the broker before CONNACK"
+            )
+            return
+        if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+            self.fail(f"refused by the broker: {_code(packet.reason_code)}")
+            return
+        if self.handshake.done():  # severed or out of time in this very turn of the loop
+            return
+        owner = self._owner
+        self.accepted = True
+        self.handshake.set_result("")
+        now = owner.loop.time()
+        if packet.server_keep_alive is not None:  # the broker's word counts (3.2.2.3.14)
+            self._half_keepalive_s = packet.server_keep_alive / 2
+        self._last_write_s = now
+        self._session.accepted(
+            now, session_present=packet.session_present, receive_maximum=packet.receive_max
+        )
+        if self._half_keepalive_s:
+            owner.set_timer(self._i, now + self._half_keepalive_s)
+        owner.online_now(self._i, self)
+        self._flush()
+
+    def _flush(self) -> None:
+        while (send := self._session.next_send()) is not None:
+            self.write(send)
+
+
+def _code(reason_code: int) -> str:
+    name = getattr(reason_code, "name", "")
+    return f"{name.lower().replace('_', ' ')} (0x{int(reason_code):02x})"
+
+
+def short_reason(error: BaseException) -> str:
+    """A reason that is the same for every vehicle it happens to, so that it can be counted."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}"
