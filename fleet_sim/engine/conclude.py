@@ -119,7 +119,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
             scenario=scenario.name,
             seed=scenario.seed,
             target=outcome.target,
-            started=outcome.started.isoformat(),
+            started=outcome.started.isoformat(timespec="seconds"),
             wall_s=outcome.wall_s,
             verdict=verdict,
             exit_code=EXIT_CODES[verdict],
