@@ -33,7 +33,7 @@ check: setup  ## lint, types, import walls, templates
 
 constraints: setup  ## resolve the pins anew
 	$(BIN)/python -m pip install --quiet uv
-	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --python-version 3.11 \
+	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --python-version 3.11 --fork-strategy fewest \
 	  --upgrade --no-emit-index-url --no-header --no-annotate -q ) > constraints.new
 	mv constraints.new constraints.txt
 
