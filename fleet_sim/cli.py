@@ -117,6 +117,13 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
 @click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
 @click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 2m.")
 @set_option
+@click.option(
+    "--connect-timeout",
+    default="2m",
+    show_default=True,
+    metavar="TIME",
+    help="How long all vehicles together may take to connect.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: reports/RUN.")
 @stack_option
 @region_option
@@ -128,6 +135,7 @@ def run(
     vehicles: int | None,
     duration: str | None,
     overrides: tuple[str, ...],
+    connect_timeout: str,
     out: Path | None,
     stack: str,
     region: str | None,
@@ -147,6 +155,7 @@ def run(
         vehicles=vehicles,
         duration=duration,
         overrides=overrides,
+        connect_timeout=connect_timeout,
         out=out,
         stack=stack,
         region=region,

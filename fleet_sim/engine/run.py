@@ -28,7 +28,6 @@ from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import Listener, NativeTransport, Transport
 from fleet_sim.world import World
 
-CONNECT_TIMEOUT_S = 120.0
 ACK_DRAIN_S = 15.0
 """Longest wait for acknowledgements after the last message."""
 CLOUD_DRAIN_S = 120.0
@@ -39,6 +38,19 @@ INTERRUPTED_CLOUD_S = 1.5
 """After Ctrl-C everything together must take less than 5 s."""
 
 
+class _Run(NamedTuple):
+    """What the steps of one run share."""
+
+    id: str
+    scenario: Scenario
+    world: World
+    backend: Backend
+    folder: RunFolder
+    options: "Options"
+    connect_timeout_s: float
+    console: Console
+
+
 class Options(NamedTuple):
     """What the command line adds to the scenario."""
 
@@ -46,6 +58,8 @@ class Options(NamedTuple):
     vehicles: int | None = None
     duration: str | None = None
     overrides: tuple[str, ...] = ()
+    connect_timeout: str = "2m"
+    """For all vehicles together."""
     out: Path | None = None
     stack: str = "fleet-sim"
     region: str | None = None
@@ -60,6 +74,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`.
     """
     scenario = _load(path, options)
+    connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
     check_descriptors(scenario.vehicles)
     run = new_run_id()
     with ConsoleSteps(console) as steps:
@@ -76,7 +91,9 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
             options.target, options.stack, options.region, options.state_dir, steps, console
         )
     try:
-        summary = _run(scenario, run, world, backend, folder, options.target, console)
+        summary = _run(
+            _Run(run, scenario, world, backend, folder, options, connect_timeout_s, console)
+        )
     finally:
         backend.close()
     return summary, folder.path
@@ -92,48 +109,45 @@ def _load(path: Path, options: Options) -> Scenario:
     if options.vehicles is not None:
         scenario = scale_fleet(scenario, options.vehicles)
     if options.duration is not None:
-        try:
-            seconds = Duration.parse(options.duration)
-        except ValueError as error:
-            raise PreflightError(f"--duration: {error}") from None
-        scenario = with_duration(scenario, seconds)
+        scenario = with_duration(scenario, _seconds("--duration", options.duration))
     return scenario
 
 
-def _run(
-    scenario: Scenario,
-    run: str,
-    world: World,
-    backend: Backend,
-    folder: RunFolder,
-    target: str,
-    console: Console,
-) -> Summary:
-    with ConsoleSteps(console) as steps:
+def _seconds(option: str, text: str) -> float:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise PreflightError(f"{option}: {error}") from None
+
+
+def _run(this: _Run) -> Summary:
+    world, backend, folder = this.world, this.backend, this.folder
+    with ConsoleSteps(this.console) as steps:
         link = backend.prepare(world, steps)
     started = dt.datetime.now(dt.UTC)
     began = time.monotonic()
-    folder.log("start", run=run, target=backend.name, vehicles=world.n)
+    folder.log("start", run=this.id, target=backend.name, vehicles=world.n)
 
     async def drive() -> tuple[Shard, VisibleProbe | None, Watch]:
         clock = MonotonicEpoch()
-        uniform = np.random.default_rng([scenario.seed, 0x6A]).random
+        uniform = np.random.default_rng([this.scenario.seed, 0x6A]).random
 
         def connect_by(listener: Listener) -> Transport:
             return NativeTransport(link, world.vins, listener, now_ns=clock.now_ns, uniform=uniform)
 
-        shard = Shard(scenario, world, run=run, clock=clock, make_transport=connect_by)
-        probe = VisibleProbe(backend.api_url, shard, run, clock.now_ns) if backend.api_url else None
-        watch = Watch(backend, shard, LiveView(console, scenario, shard, probe), folder)
-        await _drive(shard, probe, watch, backend, run, folder, console)
+        shard = Shard(this.scenario, world, run=this.id, clock=clock, make_transport=connect_by)
+        url = backend.api_url
+        probe = VisibleProbe(url, shard, this.id, clock.now_ns) if url else None
+        watch = Watch(backend, shard, LiveView(this.console, this.scenario, shard, probe), folder)
+        await _drive(this, shard, probe, watch)
         watch.raise_bug()
         return shard, probe, watch
 
     shard, probe, watch = uvloop.run(drive())
-    collected, problem = _collect(backend, run, watch, console)
+    collected, problem = _collect(this, watch)
     outcome = Outcome(
-        run=run,
-        scenario=scenario,
+        run=this.id,
+        scenario=this.scenario,
         target=backend.name,
         started=started,
         wall_s=time.monotonic() - began,
@@ -143,7 +157,7 @@ def _run(
         watch=watch,
         collected=collected,
         collect_problem=problem,
-        command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {target}",
+        command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {this.options.target}",
     )
     summary = conclude(outcome, folder)
     folder.log("end", verdict=summary.run.verdict, exit_code=summary.run.exit_code)
@@ -151,15 +165,7 @@ def _run(
     return summary
 
 
-async def _drive(
-    shard: Shard,
-    probe: VisibleProbe | None,
-    watch: Watch,
-    backend: Backend,
-    run: str,
-    folder: RunFolder,
-    console: Console,
-) -> None:
+async def _drive(this: _Run, shard: Shard, probe: VisibleProbe | None, watch: Watch) -> None:
     """Connect, run the phases, drain, disconnect; ends early when `watch` says so."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -168,12 +174,12 @@ async def _drive(
     watching = asyncio.create_task(watch.run())
     probing: asyncio.Task[None] | None = None
     try:
-        with ConsoleSteps(console) as steps:
+        with ConsoleSteps(this.console) as steps:
             steps.step("connecting")
-            if not await watch.unless_stopped(shard.connect(CONNECT_TIMEOUT_S)):
+            if not await watch.unless_stopped(shard.connect(this.connect_timeout_s)):
                 return
             watch.connected_at_start = shard.connected
-            folder.log("phases", connected=shard.connected)
+            this.folder.log("phases", connected=shard.connected)
             steps.done(f"{shard.connected} of {shard.world.n} vehicles connected")
         if probe is not None:
             probing = asyncio.create_task(probe.run())
@@ -182,7 +188,7 @@ async def _drive(
             if not await watch.unless_stopped(running, cancel=False):
                 shard.stop_requested = True
             await running
-        await _drain(shard, probe, watch, backend, run, console)
+        await _drain(this, shard, probe, watch)
     finally:
         for task in (probing, watching):
             if task is not None:
@@ -192,41 +198,32 @@ async def _drive(
         await shard.close(timeout_s=1.0 if watch.stopped else 5.0)
 
 
-async def _drain(
-    shard: Shard,
-    probe: VisibleProbe | None,
-    watch: Watch,
-    backend: Backend,
-    run: str,
-    console: Console,
-) -> None:
-    """Wait until what was sent is acknowledged and applied, as long as that makes progress."""
+async def _drain(this: _Run, shard: Shard, probe: VisibleProbe | None, watch: Watch) -> None:
+    """Wait until what was sent is acknowledged and applied, as long as it makes progress."""
     if watch.stopped is Stop.TARGET:
         return
-    with ConsoleSteps(console) as steps:
+    with ConsoleSteps(this.console) as steps:
         if watch.stopped:
             steps.step("draining")
             await shard.drain(INTERRUPTED_DRAIN_S)
-            await _cloud_drained(backend, run, shard.delivered(), steps, INTERRUPTED_CLOUD_S)
+            await _cloud_drained(this, shard.delivered(), steps, INTERRUPTED_CLOUD_S)
             return
         steps.step("draining: acknowledgements")
         await watch.unless_stopped(shard.drain(ACK_DRAIN_S))
         steps.step("draining: the cloud")
         expected = shard.delivered()
-        if await watch.unless_stopped(_cloud_drained(backend, run, expected, steps, CLOUD_DRAIN_S)):
+        if await watch.unless_stopped(_cloud_drained(this, expected, steps, CLOUD_DRAIN_S)):
             if probe is not None:
                 await watch.unless_stopped(probe.settle(5.0))
             steps.done(f"drained: {expected:,} messages delivered")
 
 
-async def _cloud_drained(
-    backend: Backend, run: str, expected: int, steps: ConsoleSteps, timeout_s: float
-) -> None:
+async def _cloud_drained(this: _Run, expected: int, steps: ConsoleSteps, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     best = -1
     progress_at = time.monotonic()
     while (now := time.monotonic()) < deadline and now - progress_at < CLOUD_STALLED_S:
-        applied = await asyncio.to_thread(backend.applied, run)
+        applied = await asyncio.to_thread(this.backend.applied, this.id)
         if applied is None or applied >= expected:
             return
         steps.detail(f"{applied:,} of {expected:,} applied")
@@ -235,16 +232,14 @@ async def _cloud_drained(
         await asyncio.sleep(0.3)
 
 
-def _collect(
-    backend: Backend, run: str, watch: Watch, console: Console
-) -> tuple[Collected | None, str]:
+def _collect(this: _Run, watch: Watch) -> tuple[Collected | None, str]:
     """What the cloud recorded, or why that could not be read."""
     if watch.stopped is Stop.TARGET:
         return None, watch.reason
-    with ConsoleSteps(console) as steps:
+    with ConsoleSteps(this.console) as steps:
         steps.step("collecting what the cloud recorded")
         try:
-            collected = backend.collect(run)
+            collected = this.backend.collect(this.id)
         except Exception as error:  # noqa: BLE001 - whatever it is, what was measured must not be lost
             return None, f"{type(error).__name__}: {error}"
         if collected is not None:
