@@ -29,7 +29,9 @@ def up(state_dir: Path, stack: str, console: Console) -> None:
             steps.step("starting the local AWS")
             endpoints = LocalAws(local_dir(state_dir), keep_running=True).start()
             steps.done(f"local AWS at {endpoints.gateway_url}")
-        outputs = deploy_with_steps(open_local(endpoints, stack), {}, steps, console)
+        outputs = deploy_with_steps(
+            open_local(endpoints, stack), {}, steps, console, each_resource=True
+        )
     console.print(f"API      {outputs.api_url}", soft_wrap=True)
     console.print(f"MQTT     mqtts://{endpoints.mqtt_host}:{endpoints.mqtt_port}", soft_wrap=True)
     console.print(f"AWS APIs {endpoints.gateway_url}", soft_wrap=True)
@@ -55,9 +57,15 @@ def find_target(state_dir: Path, target: str, stack: str, region: str | None) ->
 
 
 def deploy_with_steps(
-    target: Target, parameters: Mapping[str, str], steps: Steps, console: Console
+    target: Target,
+    parameters: Mapping[str, str],
+    steps: Steps,
+    console: Console,
+    *,
+    each_resource: bool = False,
 ) -> deploy.StackOutputs:
-    """Deploy, showing each resource as it comes and, on a plain console, those that fail."""
+    """Deploy, showing each resource as it comes; those that fail are printed, and with
+    `each_resource` those that are done too."""
     steps.step(f"deploying {target.stack}")
     changed = 0
 
@@ -67,6 +75,8 @@ def deploy_with_steps(
         steps.detail(f"{resource} {status.lower().replace('_', ' ')}")
         if any(bad in status for bad in _BAD):
             console.print(Text(f"  {resource} ({kind}) {status}: {reason}", style="red"))
+        elif each_resource and status.endswith("_COMPLETE"):
+            console.print(Text(f"  {resource} ({kind}) {status}", style="dim"))
 
     outputs = deploy.deploy(target, parameters=parameters, on_event=on_event)
     steps.done(f"deployed {target}" + (f", {changed} resources" if changed else ", no changes"))
@@ -91,7 +101,7 @@ def deploy_stacks(
             deploy.delete(where, on_event=lambda r, _k, s, _w: steps.detail(f"{r} {s.lower()}"))
             steps.done(f"deleted {where}")
             return
-        outputs = deploy_with_steps(where, parameters, steps, console)
+        outputs = deploy_with_steps(where, parameters, steps, console, each_resource=True)
     console.print(f"API {outputs.api_url}", soft_wrap=True)
 
 
