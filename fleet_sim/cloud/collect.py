@@ -67,6 +67,8 @@ class Failure(NamedTuple):
     """What the vehicle published, as far as the message holds it; empty for `mapping`."""
     message: str
     """The whole message."""
+    sent_ms: float = 0.0
+    """When it was put into the queue, ms since the epoch by SQS's clock."""
 
 
 # --- archive --------------------------------------------------------------------------------------
@@ -79,6 +81,10 @@ class _Name(msgspec.Struct, gc=False):
     vin: str
     seq: int
     thing: str
+
+
+class _RunOf(msgspec.Struct, gc=False):
+    run: str
 
 
 _line = msgspec.json.Decoder(ArchivedRecord)
@@ -245,6 +251,22 @@ def _registry_box(target: Target, outputs: StackOutputs) -> BBox | None:
 # --- failures -------------------------------------------------------------------------------------
 
 
+def failures_of(
+    target: Target, outputs: StackOutputs, run: str, since_ms: float
+) -> list[tuple[str, str]]:
+    """`(source, reason)` of each message of the failure queue that is about the run: by the record
+    it holds or, where it holds none that can be read, because it came after `since_ms`."""
+    found = []
+    for failure in failures(target, outputs):
+        try:
+            ours = msgspec.json.decode(failure.record, type=_RunOf).run == run
+        except msgspec.MsgspecError:
+            ours = failure.sent_ms >= since_ms
+        if ours:
+            found.append((failure.source, failure.reason))
+    return found
+
+
 def failures(target: Target, outputs: StackOutputs) -> list[Failure]:
     """Messages of the failure queue. They stay in it: they are hidden while this reads them, and
     shown again at the end (or after two minutes, should this process die).
@@ -259,9 +281,12 @@ def failures(target: Target, outputs: StackOutputs) -> list[Failure]:
             MaxNumberOfMessages=10,
             VisibilityTimeout=_QUEUE_HOLD_S,
             WaitTimeSeconds=1,
+            MessageSystemAttributeNames=["SentTimestamp"],
         ).get("Messages"):
             for message in messages:
-                held[message["MessageId"]] = message["ReceiptHandle"], _failure(message["Body"])
+                sent_ms = float(message["Attributes"]["SentTimestamp"])
+                failure = _failure(message["Body"])._replace(sent_ms=sent_ms)
+                held[message["MessageId"]] = message["ReceiptHandle"], failure
     finally:
         for receipt, _ in held.values():
             sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)

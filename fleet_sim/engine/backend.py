@@ -3,6 +3,7 @@
 import re
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -32,6 +33,8 @@ class Collected(NamedTuple):
     newest: dict[str, int]
     """Highest sequence number by vin."""
     spots: list[Spot]
+    failures: list[tuple[str, str]]
+    """Who put a message about this run into the failure queue, and why."""
     problems: list[str]
     """What could not be read, a line each."""
 
@@ -51,8 +54,9 @@ class Backend(Protocol):
     def applied(self, run: str) -> int | None:
         """Messages of the run that the cloud has applied so far; None where there is no cloud."""
 
-    def collect(self, run: str) -> Collected | None:
-        """Everything recorded of the run; None where there is no cloud."""
+    def collect(self, run: str, since_ms: float) -> Collected | None:
+        """Everything recorded of the run, which began at `since_ms` since the epoch; None where
+        there is no cloud."""
 
     def close(self) -> None:
         """Stop what was started for this run."""
@@ -112,16 +116,23 @@ class CloudBackend:
     def applied(self, run: str) -> int | None:
         return collect.applied_count(self._target, self._outputs, run)
 
-    def collect(self, run: str) -> Collected | None:
+    def collect(self, run: str, since_ms: float) -> Collected | None:
         target, outputs = self._target, self._outputs
         problems: list[str] = []
-        archive: list[ArchiveRow] = list(collect.archive(target, outputs, run, problems))
-        views = collect.vehicles(target, outputs, run)
+        with ThreadPoolExecutor(1) as pool:
+            # A long poll waits a second for messages that mostly are not there.
+            failures = pool.submit(collect.failures_of, target, outputs, run, since_ms)
+            archive: list[ArchiveRow] = list(
+                collect.archive(target, outputs, run, problems, since_ms=since_ms)
+            )
+            views = collect.vehicles(target, outputs, run)
+            spots = collect.spots(target, outputs)
         return Collected(
             archive=archive,
             applied={vin: view.applied for vin, view in views.items()},
             newest={vin: view.seq for vin, view in views.items()},
-            spots=collect.spots(target, outputs),
+            spots=spots,
+            failures=failures.result(),
             problems=problems,
         )
 
@@ -149,7 +160,7 @@ class BrokerBackend:
     def applied(self, run: str) -> int | None:
         return None
 
-    def collect(self, run: str) -> Collected | None:
+    def collect(self, run: str, since_ms: float) -> Collected | None:
         return None
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ METRICS = (
     "connected_ratio",
     "messages",
     "probe_timeouts",
+    "failure_queue",
     *(
         f"audit_{name}"
         for name in AuditReport.__struct_fields__

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections import Counter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -49,6 +50,9 @@ LATE_NS = 50_000_000
 """A message opened later than this after its intended time counts as `late`."""
 OVERLOADED_P99_NS = 1_000_000_000
 """Beyond this p99 lateness the figures are the generator's and not the target's."""
+
+MOST_NOTES = 10
+"""Notes of one kind in a report: the most frequent ones."""
 
 ALWAYS = {"audit_unexplained": ("count==0",)}
 """Holds in every run, whatever the scenario asks for."""
@@ -102,6 +106,8 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         "connected_ratio": {"value": outcome.connected / shard.world.n},
         "messages": {"count": len(columns.seq), "rate": _rate(shard)},
     }
+    if collected is not None:
+        metrics["failure_queue"] = {"count": len(collected.failures)}
     if outcome.probe is not None:
         metrics["probe_timeouts"] = {"count": outcome.probe.timed_out}
     if audited is not None:
@@ -311,10 +317,14 @@ def _events(outcome: Outcome) -> list[Event]:
     if outcome.watch.stopped and t0_ns:
         ended = (outcome.shard.end_ns - t0_ns) / 1e9
         events.append(Event(t_s=ended, kind="note", text=f"ended early: {outcome.watch.reason}"))
-    for problem in outcome.collected.problems if outcome.collected else ():
-        events.append(Event(t_s=0.0, kind="note", text=f"collecting: {problem}"))
+    if outcome.collected is not None:
+        for problem, count in Counter(outcome.collected.problems).most_common(MOST_NOTES):
+            events.append(Event(t_s=0.0, kind="note", text=f"collecting: {count} × {problem}"))
+        for (source, reason), count in Counter(outcome.collected.failures).most_common(MOST_NOTES):
+            text = f"failure queue: {count} × by the {source}: {reason}"
+            events.append(Event(t_s=0.0, kind="note", text=text))
     if outcome.probe is not None:
-        for reason, count in outcome.probe.problems.most_common(5):
+        for reason, count in outcome.probe.problems.most_common(MOST_NOTES):
             events.append(Event(t_s=0.0, kind="note", text=f"API probe: {count} × {reason}"))
     return sorted(events, key=lambda event: event.t_s)
 

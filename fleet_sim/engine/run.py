@@ -144,7 +144,7 @@ def _run(this: _Run) -> Summary:
         return shard, probe, watch
 
     shard, probe, watch = uvloop.run(drive())
-    collected, problem = _collect(this, watch)
+    collected, problem = _collect(this, watch, started.timestamp() * 1000)
     outcome = Outcome(
         run=this.id,
         scenario=this.scenario,
@@ -232,14 +232,14 @@ async def _cloud_drained(this: _Run, expected: int, steps: ConsoleSteps, timeout
         await asyncio.sleep(0.3)
 
 
-def _collect(this: _Run, watch: Watch) -> tuple[Collected | None, str]:
+def _collect(this: _Run, watch: Watch, since_ms: float) -> tuple[Collected | None, str]:
     """What the cloud recorded, or why that could not be read."""
     if watch.stopped is Stop.TARGET:
         return None, watch.reason
     with ConsoleSteps(this.console) as steps:
         steps.step("collecting what the cloud recorded")
         try:
-            collected = this.backend.collect(this.id)
+            collected = this.backend.collect(this.id, since_ms)
         except Exception as error:  # noqa: BLE001 - whatever it is, what was measured must not be lost
             return None, f"{type(error).__name__}: {error}"
         if collected is not None:

@@ -179,9 +179,11 @@ def test_ctrl_c_ends_the_run_with_130_and_an_audited_report(tmp_path: Path) -> N
 
 
 class Saboteur(NativeTransport):
-    """A network that loses a message it has acknowledged, repeats another, and swaps two."""
+    """A network that loses a message it has acknowledged, repeats another, swaps two, and adds one
+    of its own that is no telemetry."""
 
     LOST = (0, 3)
+    GARBLED = (0, 4)
     REPEATED = (1, 4)
     DELAYED, OVERTAKING = (2, 5), (2, 6)
 
@@ -197,6 +199,9 @@ class Saboteur(NativeTransport):
             self.inject(i, message)
         if name == self.OVERTAKING:
             self.inject(i, self.delayed)
+        if name == self.GARBLED:
+            payload = message.payload.replace(b'"seq":4', b'"seq":777').replace(b'"soc"', b'"sox"')
+            self.inject(i, message._replace(payload=payload))
 
     def inject(self, i: int, message: Message) -> None:
         """Send it behind the session's back: neither ledger nor session hear of it."""
@@ -219,8 +224,8 @@ def test_a_broken_pipeline_is_named_message_by_message(
         summary, _ = engine.run_scenario(path, options, Console(file=output))
     audit = summary.audit
     assert audit is not None
-    assert (audit.lost, audit.duplicated, audit.reordered) == (1, 1, 1)
-    assert audit.unexplained == 3
+    assert (audit.lost, audit.duplicated, audit.reordered, audit.phantom) == (1, 1, 1, 1)
+    assert audit.unexplained == 4
     assert summary.run.verdict == "threshold_broken"
     assert summary.run.exit_code == 99
     named = {(story.fate, story.vin[-6:], story.seq) for story in audit.stories}
@@ -228,7 +233,12 @@ def test_a_broken_pipeline_is_named_message_by_message(
         ("lost", "000000", 3),
         ("duplicated", "000001", 4),
         ("reordered", "000002", 5),
+        ("phantom", "000000", 777),
     }
+    assert summary.metrics["failure_queue"] == {"count": 1}
+    [note] = [event.text for event in summary.events if event.text.startswith("failure queue")]
+    assert "by the processor" in note
+    assert "sox" in note
 
 
 def test_every_metric_a_run_measures_is_known_to_the_validator(tmp_path: Path) -> None:

@@ -57,6 +57,27 @@ def issue(
         .not_valid_after(until_when)
         .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
     )
+    # Strict verification, Python 3.13's default, asks for key identifiers (RFC 5280, 4.2.1.1) and
+    # for a CA that says it may sign.
+    issuer_key = (ca.key if ca else key).public_key()
+    builder = builder.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+    ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+    if ca is None:
+        builder = builder.add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                key_cert_sign=True,
+                crl_sign=True,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
     usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
     if ca is not None:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)

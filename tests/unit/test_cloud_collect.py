@@ -89,8 +89,17 @@ class TestArchive:
 
 class TestFailures:
     def read(self, *bodies: str) -> list[collect.Failure]:
+        return collect.failures(self.queue(*bodies), OUTPUTS)
+
+    def queue(self, *bodies: str) -> Any:
+        """A target whose failure queue holds these messages, sent a millisecond apart from 1 s."""
         queue = [
-            {"MessageId": str(i), "ReceiptHandle": f"r{i}", "Body": body}
+            {
+                "MessageId": str(i),
+                "ReceiptHandle": f"r{i}",
+                "Body": body,
+                "Attributes": {"SentTimestamp": f"{1_000 + i}"},
+            }
             for i, body in enumerate(bodies)
         ]
         self.shown_again: list[str] = []
@@ -105,8 +114,17 @@ class TestFailures:
             assert VisibilityTimeout == 0
             self.shown_again.append(ReceiptHandle)
 
-        sqs = SimpleNamespace(receive_message=receive, change_message_visibility=show)
-        return collect.failures(target(sqs=sqs), OUTPUTS)
+        return target(sqs=SimpleNamespace(receive_message=receive, change_message_visibility=show))
+
+    def test_those_of_a_run_are_told_by_their_record_or_their_time(self) -> None:
+        def refused(run: str) -> str:
+            record = f'{{"run": "{run}", "soc": 7}}'.encode()
+            return logic.refusal(logic.Refused(incoming(record, 5), f"soc of {run}"))
+
+        unreadable = logic.refusal(logic.Refused(incoming(b"\xff", 5), "not JSON"))
+        bodies = (refused("mine"), refused("other"), unreadable, unreadable)
+        found = collect.failures_of(self.queue(*bodies), OUTPUTS, "mine", since_ms=1_003)
+        assert found == [("processor", "soc of mine"), ("processor", "not JSON")]
 
     def test_the_three_senders_are_told_apart(self) -> None:
         refused = logic.refusal(logic.Refused(incoming(b"\xffx", 5), "not telemetry"))
