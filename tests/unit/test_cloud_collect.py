@@ -117,12 +117,16 @@ class TestFailures:
         return target(sqs=SimpleNamespace(receive_message=receive, change_message_visibility=show))
 
     def test_those_of_a_run_are_told_by_their_record_or_their_time(self) -> None:
-        def refused(run: str) -> str:
-            record = f'{{"run": "{run}", "soc": 7}}'.encode()
-            return logic.refusal(logic.Refused(incoming(record, 5), f"soc of {run}"))
+        def refused(data: bytes, reason: str) -> str:
+            refusal = logic.refusal(logic.Refused(incoming(data, 5), reason))
+            return msgspec.json.encode(refusal).decode()
 
-        unreadable = logic.refusal(logic.Refused(incoming(b"\xff", 5), "not JSON"))
-        bodies = (refused("mine"), refused("other"), unreadable, unreadable)
+        bodies = (
+            refused(b'{"run": "mine", "soc": 7}', "soc of mine"),
+            refused(b'{"run": "other", "soc": 7}', "soc of other"),
+            refused(b"\xff", "not JSON, before"),
+            refused(b"\xff", "not JSON"),
+        )
         found = collect.failures_of(self.queue(*bodies), OUTPUTS, "mine", since_ms=1_003)
         assert found == [("processor", "soc of mine"), ("processor", "not JSON")]
 
