@@ -3,16 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple
 
 import mqtt5
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet_sim.contract import SonarBurst, Telemetry, VehicleMode, telemetry_topic
+from fleet_sim.contract import telemetry_topic
 from fleet_sim.engine.clock import Clock
-from fleet_sim.engine.pacing import Schedule, pace
+from fleet_sim.engine.outbox import Composer, Outbox, Prepared
+from fleet_sim.engine.pacing import Schedule
 from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.scenario import Scenario
 from fleet_sim.transport import ConnectError, Listener, Transport
@@ -24,10 +24,8 @@ STEP_S = 0.1
 TICK_S = 0.005
 """Shortest time between two looks at the schedule: it batches what is due, and bounds the lateness
 that this costs."""
-SONAR_RATE_HZ = 20
 
 _ONE_S = 1_000_000_000
-_MODES: tuple[VehicleMode, ...] = ("driving", "parked", "charging")
 
 
 class Sample(NamedTuple):
@@ -73,24 +71,21 @@ class Shard:
         """CPU time of this process during the phases, user and system."""
         self.qos0: NDArray[np.bool_] = np.zeros(world.n, bool)
         """[vehicles] True for those that publish with QoS 0."""
-        self._run = run
-        self._firmware = firmware
+        composer = Composer(scenario, world, run, firmware)
         speed = scenario.clock.speed
         duration_ns = round(scenario.duration_s / speed * _ONE_S)
-        self._schedules: list[tuple[int, int, Schedule]] = []
+        self._outboxes: list[Outbox] = []
         first = 0
         for group in scenario.fleet:
             period_ns = round(group.telemetry.period_s / speed * _ONE_S)
             schedule = Schedule(group.count, period_ns, duration_ns)
-            self._schedules.append((first, group.telemetry.qos, schedule))
+            self._outboxes.append(Outbox(schedule, first, group.telemetry.qos, composer))
             self.qos0[first : first + group.count] = group.telemetry.qos == 0
             first += group.count
         self.duration_ns = duration_ns
-        self.scheduled_total = sum(schedule.total for _, _, schedule in self._schedules)
+        self.scheduled_total = sum(outbox.schedule.total for outbox in self._outboxes)
         self.ledger = Ledger(max(1, self.scheduled_total))
         self._topics = [telemetry_topic(vin) for vin in world.vins]
-        self._epoch_ms = round(scenario.clock.start.timestamp() * 1000)
-        self._encode = msgspec.json.Encoder().encode
         self._radio_up: NDArray[np.bool_] = np.ones(world.n, bool)
         self._radio_back_ns: NDArray[np.int64] = np.zeros(world.n, np.int64)
         self._all_online = asyncio.Event()
@@ -163,10 +158,10 @@ class Shard:
         now_ns = self.clock.now_ns
         step_ns = round(STEP_S * _ONE_S)
         step_sim_s = STEP_S * self.scenario.clock.speed
-        opened = [0] * len(self._schedules)
         cpu_before = time.process_time()
         # The world's first state must exist before the first message is due.
         self._step(step_sim_s)
+        self._prepare(step_ns)
         self.t0_ns = now_ns()
         next_step_ns = step_ns
         next_sample_ns = 0
@@ -178,13 +173,14 @@ class Shard:
             if elapsed >= next_step_ns and elapsed < self.duration_ns:
                 self._step(step_sim_s)
                 next_step_ns += step_ns
+                self._prepare(next_step_ns)
+            behind = next_step_ns <= min(elapsed, self.duration_ns - 1)
             wait_ns = max(0, next_step_ns - elapsed)
-            finished = True
-            for g, (first, qos, schedule) in enumerate(self._schedules):
-                plan = pace(elapsed, opened[g], schedule)
-                if plan.due:
-                    self._open(first, qos, schedule, opened[g], plan.due)
-                    opened[g] += plan.due
+            finished = not behind
+            for outbox in self._outboxes:
+                taken, plan = outbox.take(elapsed)
+                if taken:
+                    self._send(taken, outbox.qos)
                 if not plan.stop:
                     finished = False
                     wait_ns = min(wait_ns, plan.wait_ns)
@@ -195,7 +191,8 @@ class Shard:
             if finished and elapsed >= self.duration_ns:
                 break
             # At least a tick, so that due messages come in batches; sockets are served meanwhile.
-            pause_ns = max(wait_ns, round(TICK_S * _ONE_S))
+            # A world that is behind catches up without a pause.
+            pause_ns = 0 if behind else max(wait_ns, round(TICK_S * _ONE_S))
             wake_ns = now_ns() - self.t0_ns + pause_ns
             await self.clock.sleep(pause_ns / _ONE_S)
         self.end_ns = now_ns()
@@ -235,59 +232,22 @@ class Shard:
                     self.transport.sever(i, "no radio")
             self._radio_up = up.copy()
 
-    def _open(self, first: int, qos: int, schedule: Schedule, opened: int, due: int) -> None:
-        """Open messages `opened .. opened + due` of a group: ledger, payload, transport."""
-        number = np.arange(opened, opened + due)
-        intended_ns = self.t0_ns + number * schedule.period_ns // schedule.vehicles
-        vehicles = first + number % schedule.vehicles
-        seen = self.world.observe(vehicles)
-        ts = self._epoch_ms + round(self.world.now_s * 1000)
-        open_row = self.ledger.open
-        publish = self.transport.publish
-        encode = self._encode
-        vins = self.world.vins
-        self.lateness_ns.append(self.clock.now_ns() - intended_ns)
-        columns = zip(
-            vehicles.tolist(),
-            (number // schedule.vehicles + 1).tolist(),
-            intended_ns.tolist(),
-            seen.lat.round(7).tolist(),
-            seen.lon.round(7).tolist(),
-            seen.speed_mps.round(2).tolist(),
-            seen.heading_deg.round(1).tolist(),
-            seen.soc.round(4).tolist(),
-            seen.mode.tolist(),
-            seen.fix.tolist(),
-            seen.acc_m.round(1).tolist(),
-            seen.odo_km.round(3).tolist(),
-            seen.sonar_ok.tolist(),
-            seen.range_cm.tolist(),
-            strict=True,
+    def _prepare(self, until_ns: int) -> None:
+        for outbox in self._outboxes:
+            outbox.prepare(until_ns)
+
+    def _send(self, taken: list[Prepared], qos: int) -> None:
+        """Open what is due: into the ledger, to the transport."""
+        intended = np.array([message.intended_ns for message in taken])
+        self.lateness_ns.append(self.clock.now_ns() - self.t0_ns - intended)
+        open_row, publish, topics, t0_ns = (
+            self.ledger.open,
+            self.transport.publish,
+            self._topics,
+            self.t0_ns,
         )
-        for (
-            i, seq, due_ns, lat, lon, speed, heading, soc, mode, fix, acc, odo, pinging, ranges
-        ) in columns:  # fmt: skip
-            row = open_row(i, seq, due_ns)
-            payload = encode(
-                Telemetry(
-                    self._run,
-                    vins[i],
-                    seq,
-                    ts,
-                    lat,
-                    lon,
-                    speed,
-                    heading,
-                    soc,
-                    _MODES[mode],
-                    cast(Literal[0, 1, 2], fix),
-                    acc,
-                    odo,
-                    self._firmware,
-                    SonarBurst("right", SONAR_RATE_HZ, ranges) if pinging else None,
-                )
-            )
-            publish(i, Message(row, self._topics[i], payload, qos))
+        for i, seq, intended_ns, payload in taken:
+            publish(i, Message(open_row(i, seq, t0_ns + intended_ns), topics[i], payload, qos))
 
     def _sample(self, elapsed_ns: int, lag_ns: int) -> None:
         in_flight, stored = self.transport.backlog()

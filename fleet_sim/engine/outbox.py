@@ -1,0 +1,121 @@
+"""Messages of a group of vehicles: composed a step of the world ahead, taken when they are due.
+
+What a vehicle senses changes only when the world steps. So everything that is due before the next
+step is observed and encoded in one batch right after this one, and at its time only has to be sent.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet_sim.contract import SonarBurst, Telemetry, VehicleMode
+from fleet_sim.engine.pacing import Pace, Schedule, pace
+from fleet_sim.scenario import Scenario
+from fleet_sim.world import World
+
+SONAR_RATE_HZ = 20
+
+_MODES: tuple[VehicleMode, ...] = ("driving", "parked", "charging")
+
+
+class Prepared(NamedTuple):
+    """A message that waits for its time."""
+
+    vehicle: int
+    seq: int
+    intended_ns: int
+    """After the start."""
+    payload: bytes
+
+
+class Composer:
+    """Encodes what vehicles sense as telemetry of one run."""
+
+    def __init__(self, scenario: Scenario, world: World, run: str, firmware: str) -> None:
+        self._world = world
+        self._run = run
+        self._firmware = firmware
+        self._epoch_ms = round(scenario.clock.start.timestamp() * 1000)
+        self._encode = msgspec.json.Encoder().encode
+
+    def compose(self, vehicles: NDArray[np.int64], seqs: Sequence[int]) -> list[bytes]:
+        """Payloads of `vehicles` [k] with these sequence numbers, as of the world's last step."""
+        seen = self._world.observe(vehicles)
+        ts = self._epoch_ms + round(self._world.now_s * 1000)
+        vins = self._world.vins
+        encode = self._encode
+        columns = zip(
+            vehicles.tolist(),
+            seqs,
+            seen.lat.round(7).tolist(),
+            seen.lon.round(7).tolist(),
+            seen.speed_mps.round(2).tolist(),
+            seen.heading_deg.round(1).tolist(),
+            seen.soc.round(4).tolist(),
+            seen.mode.tolist(),
+            seen.fix.tolist(),
+            seen.acc_m.round(1).tolist(),
+            seen.odo_km.round(3).tolist(),
+            seen.sonar_ok.tolist(),
+            seen.range_cm.tolist(),
+            strict=True,
+        )
+        return [
+            encode(
+                Telemetry(
+                    self._run,
+                    vins[i],
+                    seq,
+                    ts,
+                    lat,
+                    lon,
+                    speed,
+                    heading,
+                    soc,
+                    _MODES[mode],
+                    cast(Literal[0, 1, 2], fix),
+                    acc,
+                    odo,
+                    self._firmware,
+                    SonarBurst("right", SONAR_RATE_HZ, ranges) if on else None,
+                )
+            )
+            for i, seq, lat, lon, speed, heading, soc, mode, fix, acc, odo, on, ranges in columns
+        ]
+
+
+class Outbox:
+    """Of the vehicles `first .. first + schedule.vehicles`, all with one period."""
+
+    def __init__(self, schedule: Schedule, first: int, qos: int, composer: Composer) -> None:
+        self.schedule = schedule
+        self.qos = qos
+        self._first = first
+        self._composer = composer
+        self._opened = 0
+        self._ready: deque[Prepared] = deque()
+
+    def prepare(self, until_ns: int) -> None:
+        """Compose what is intended before `until_ns` after the start."""
+        begin = self._opened + len(self._ready)
+        count = pace(until_ns - 1, begin, self.schedule).due
+        if not count:
+            return
+        number = np.arange(begin, begin + count)
+        vehicles = self._first + number % self.schedule.vehicles
+        seqs = (number // self.schedule.vehicles + 1).tolist()
+        intended = (number * self.schedule.period_ns // self.schedule.vehicles).tolist()
+        payloads = self._composer.compose(vehicles, seqs)
+        self._ready.extend(map(Prepared, vehicles.tolist(), seqs, intended, payloads))
+
+    def take(self, elapsed_ns: int) -> tuple[list[Prepared], Pace]:
+        """What is due `elapsed_ns` after the start, and the pace for what follows. Less than is due
+        while the world is behind: the rest comes with its next step."""
+        plan = pace(elapsed_ns, self._opened, self.schedule)
+        taken = [self._ready.popleft() for _ in range(min(plan.due, len(self._ready)))]
+        self._opened += len(taken)
+        return taken, plan
