@@ -6,26 +6,22 @@ import os
 import platform
 import sys
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fleet_sim.engine.backend import Collected
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.probe import VisibleProbe
+from fleet_sim.engine.record import parking_map, write_ledger, write_series
 from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.watch import Stop, Watch
-from fleet_sim.measure.accuracy import FREE, OCCUPIED, UNKNOWN, Accuracy, accuracy
 from fleet_sim.measure.audit import AuditResult, audit
-from fleet_sim.measure.fates import Fate
 from fleet_sim.measure.histogram import LatencyHistogram
 from fleet_sim.measure.junit import junit_xml
 from fleet_sim.measure.stages import (
-    series,
     service_histogram,
     stage_histograms,
     stage_metrics,
@@ -44,7 +40,6 @@ from fleet_sim.measure.summary import (
 )
 from fleet_sim.measure.thresholds import ThresholdResult, evaluate, percentiles_needed
 from fleet_sim.scenario import Scenario
-from fleet_sim.world import City
 
 LATE_NS = 50_000_000
 """A message opened later than this after its intended time counts as `late`."""
@@ -57,7 +52,6 @@ MOST_NOTES = 10
 ALWAYS = {"audit_unexplained": ("count==0",)}
 """Holds in every run, whatever the scenario asks for."""
 
-_STATES = {"free": FREE, "occupied": OCCUPIED, "unknown": UNKNOWN}
 _VERSIONS = ("fleet-sim", "numpy", "mqtt5", "uvloop", "msgspec", "boto3", "ministack")
 
 
@@ -112,7 +106,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         metrics["probe_timeouts"] = {"count": outcome.probe.timed_out}
     if audited is not None:
         metrics |= audited.report.metrics()
-    map_, correct = _map(shard, collected, scenario)
+    map_, correct = parking_map(shard, collected, scenario)
     if correct is not None:
         metrics |= correct.metrics()
     generator = _generator(outcome)
@@ -147,8 +141,8 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         folder.write(f"latency_{stage}.hgrm", histogram.hgrm())
     if map_ is not None:
         folder.write("map.json", msgspec.json.encode(map_))
-    _write_series(outcome, folder, columns.intended_ns, times)
-    _write_ledger(shard, audited, folder)
+    write_series(shard, outcome.probe, folder, times)
+    write_ledger(shard, audited, folder)
     return summary
 
 
@@ -230,53 +224,6 @@ def _rate(shard: Shard) -> float:
     return sent / seconds if seconds > 0 else 0.0
 
 
-def _map(
-    shard: Shard, collected: Collected | None, scenario: Scenario
-) -> tuple[dict[str, Any] | None, Accuracy | None]:
-    """`map.json` and how right the API's spots are against the truth at the end."""
-    if collected is None:
-        return None, None
-    city = shard.world.city
-    stalls = city.to_registry().spots
-    truth = shard.world.truth.occupied
-    now_ms = (scenario.clock.start.timestamp() + shard.world.now_s) * 1000
-    served = {spot.id: spot for spot in collected.spots}
-    state = np.full(len(stalls), UNKNOWN, np.int8)
-    p_occupied = np.full(len(stalls), 0.5)
-    age_s = np.full(len(stalls), np.nan)
-    spots = []
-    for k, stall in enumerate(stalls):
-        spot = served.get(stall.id)
-        if spot is not None:
-            state[k] = _STATES[spot.state]
-            p_occupied[k] = spot.p_occupied
-            if spot.last_seen_ms is not None:
-                age_s[k] = (now_ms - spot.last_seen_ms) / 1000
-        spots.append(
-            {
-                "id": stall.id,
-                "lat": stall.lat,
-                "lon": stall.lon,
-                "bearing_deg": stall.bearing_deg,
-                "truth": "occupied" if truth[k] else "free",
-                "api": spot.state if spot else "unknown",
-                "p": round(float(p_occupied[k]), 3),
-            }
-        )
-    map_ = {"streets": _streets(city), "spots": spots, "attribution": ""}
-    return map_, accuracy(truth, state, p_occupied, age_s) if stalls else None
-
-
-def _streets(city: City) -> list[list[float]]:
-    """Each street between two crossings once, as `[lat, lon, lat, lon]`."""
-    roads = city.roads
-    lat, lon = city.projection.to_degrees(roads.node_x, roads.node_y)
-    ends = np.unique(np.sort(np.stack([roads.tail, roads.head], axis=1), axis=1), axis=0)
-    a, b = ends.T
-    lines: list[list[float]] = np.stack([lat[a], lon[a], lat[b], lon[b]], axis=1).round(6).tolist()
-    return lines
-
-
 def _phases(outcome: Outcome) -> list[PhaseSpan]:
     """Phases as far as they came."""
     shard, speed = outcome.shard, outcome.scenario.clock.speed
@@ -343,57 +290,3 @@ def environment() -> Environment:
         cpus=os.cpu_count() or 1,
         versions=versions,
     )
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-def _write_series(
-    outcome: Outcome,
-    folder: RunFolder,
-    intended_ns: NDArray[np.int64],
-    times: dict[str, NDArray[np.int64]],
-) -> None:
-    shard = outcome.shard
-    line = series(intended_ns, times, shard.t0_ns)
-    t_s, name, value = line.t_s.tolist(), line.name.tolist(), line.value.tolist()
-    asked = outcome.probe.occupancy if outcome.probe else []
-    for sample in shard.samples:
-        # What the API said last; it is asked less often than the samples are taken.
-        told = [share for at, share in asked if at <= shard.t0_ns + sample.t_s * 1e9]
-        if told:
-            t_s.append(sample.t_s)
-            name.append("occupancy{kind:map}")
-            value.append(told[-1])
-        for what, amount in (
-            ("connected", sample.connected),
-            ("in_flight", sample.in_flight),
-            ("stored", sample.stored),
-            ("occupancy{kind:truth}", sample.occupancy),
-            ("event_loop_lag_ms", sample.loop_lag_ms),
-        ):
-            t_s.append(sample.t_s)
-            name.append(what)
-            value.append(float(amount))
-    table = pa.table(
-        {
-            "t_s": pa.array(t_s, pa.float64()),
-            "name": pa.array(name, pa.string()).dictionary_encode(),
-            "value": pa.array(value, pa.float64()),
-        }
-    )
-    pq.write_table(table, folder.path / "timeseries.parquet", compression="zstd")
-
-
-def _write_ledger(shard: Shard, audited: AuditResult | None, folder: RunFolder) -> None:
-    columns = shard.ledger.columns()
-    table: dict[str, Any] = {
-        name: getattr(columns, name)
-        for name in ("vehicle", "seq", "intended_ns", "sent_ns", "acked_ns", "resent")
-    }
-    if audited is not None:
-        table["stream_ns"] = audited.stream_ns
-        table["processed_ns"] = audited.processed_ns
-        names = pa.array([fate.name.lower() for fate in Fate])
-        table["fate"] = pa.DictionaryArray.from_arrays(pa.array(audited.fate), names)
-    pq.write_table(pa.table(table), folder.path / "ledger.parquet", compression="zstd")
