@@ -1,0 +1,203 @@
+"""Verdicts and run folders, from shards on a clock that jumps; the watch that ends a run."""
+
+import asyncio
+import datetime as dt
+import json
+import resource
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from test_engine_shard import SCENARIO, Broker, JumpClock, build
+
+from fleet_sim.engine.conclude import Outcome, conclude
+from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.preflight import PreflightError, check_descriptors
+from fleet_sim.engine.progress import LiveView
+from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.watch import OFFLINE_GIVE_UP_S, Stop, Watch
+from fleet_sim.measure.summary import Summary, from_json
+from fleet_sim.scenario import loads
+
+
+class Here:
+    """A backend that is there until it is said to be gone."""
+
+    name, api_url = "test", None
+
+    def __init__(self) -> None:
+        self.end: str | None = None
+
+    def gone(self) -> str | None:
+        return self.end
+
+
+def watch_of(shard: Shard, folder: RunFolder, backend: Here | None = None) -> Watch:
+    view = LiveView(Console(quiet=True), shard.scenario, shard, None)
+    return Watch(cast(Any, backend or Here()), shard, view, folder)
+
+
+async def concluded(
+    shard: Shard, path: Path, *, stop: tuple[Stop, str] | None = None, problem: str = ""
+) -> Summary:
+    folder = RunFolder.create(path, shard.scenario)
+    watch = watch_of(shard, folder)
+    await shard.connect(1.0)
+    await shard.run()
+    await shard.close(1.0)
+    if stop is not None:
+        watch.stop(*stop)
+    outcome = Outcome(
+        run="r1",
+        scenario=shard.scenario,
+        target="test",
+        started=dt.datetime(2026, 6, 1, tzinfo=dt.UTC),
+        wall_s=6.0,
+        connected=shard.world.n,
+        shard=shard,
+        probe=None,
+        watch=watch,
+        collected=None,
+        collect_problem=problem,
+        command="fleet-sim run x",
+    )
+    summary = conclude(outcome, folder)
+    folder.finish()
+    assert from_json((path / "summary.json").read_bytes()) == summary
+    return summary
+
+
+async def test_a_run_in_order_passes_and_its_folder_adds_up(tmp_path: Path) -> None:
+    shard = build(JumpClock(), Broker())
+    summary = await concluded(shard, tmp_path / "run")
+    assert (summary.run.verdict, summary.run.exit_code) == ("passed", 0)
+    assert summary.audit is not None
+    assert summary.audit.unexplained == 0
+    assert [phase.end_s for phase in summary.phases] == [6.0]
+    ledger = pq.read_table(tmp_path / "run" / "ledger.parquet")
+    assert ledger.num_rows == shard.scheduled_total == summary.generator.sent
+    series = pq.read_table(tmp_path / "run" / "timeseries.parquet").to_pylist()
+    sent = sum(row["value"] for row in series if row["name"] == "rate{kind:sent}")
+    assert sent == shard.scheduled_total
+    assert (tmp_path / "latest").resolve() == tmp_path / "run"
+    assert "<failure" not in (tmp_path / "run" / "junit.xml").read_text()
+
+
+async def test_a_generator_that_was_seconds_late_is_its_own_verdict(tmp_path: Path) -> None:
+    shard = build(JumpClock(stall_at_s=2.0, stall_s=3.0), Broker())
+    summary = await concluded(shard, tmp_path / "run")
+    assert (summary.run.verdict, summary.run.exit_code) == ("generator_overloaded", 4)
+    assert "could not hold the schedule" in summary.run.reasons[0]
+    assert summary.generator.late > 0
+
+
+async def test_a_broken_threshold_is_99_and_named(tmp_path: Path) -> None:
+    text = SCENARIO + 'thresholds: {messages: ["count<10"]}\n'
+    shard = build(JumpClock(), Broker(), text)
+    summary = await concluded(shard, tmp_path / "run")
+    assert (summary.run.verdict, summary.run.exit_code) == ("threshold_broken", 99)
+    assert summary.run.reasons == [f"messages: count<10: count is {shard.scheduled_total}"]
+
+
+async def test_what_cannot_be_audited_does_not_pass(tmp_path: Path) -> None:
+    shard = build(JumpClock(), Broker())
+    summary = await concluded(shard, tmp_path / "run", problem="S3 is gone")
+    assert (summary.run.verdict, summary.run.exit_code) == ("target_failed", 3)
+    assert "S3 is gone" in summary.run.reasons[0]
+    assert summary.audit is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "code"),
+    [(Stop.TARGET, "target_failed", 3), (Stop.INTERRUPTED, "interrupted", 130)],
+)
+async def test_why_a_run_ended_early_is_its_verdict(
+    kind: Stop, verdict: str, code: int, tmp_path: Path
+) -> None:
+    summary = await concluded(build(JumpClock(), Broker()), tmp_path / "run", stop=(kind, "why"))
+    assert (summary.run.verdict, summary.run.exit_code) == (verdict, code)
+    assert any(event.text == "ended early: why" for event in summary.events)
+
+
+async def test_an_error_in_a_callback_ends_the_run_and_is_raised(tmp_path: Path) -> None:
+    shard = build(JumpClock(), Broker())
+    watch = watch_of(shard, RunFolder.create(tmp_path / "run", shard.scenario))
+    loop = asyncio.get_running_loop()
+    watch.on_bug(loop, {"message": "a socket went away", "exception": ConnectionResetError()})
+    assert watch.stopped is None
+    watch.on_bug(loop, {"message": "x", "exception": KeyError("ours")})
+    watch.on_bug(loop, {"message": "x", "exception": ValueError("a later one")})
+    assert watch.stopped is Stop.BUG
+    with pytest.raises(KeyError, match="ours"):
+        watch.raise_bug()
+
+
+async def test_work_is_awaited_until_the_run_is_stopped(tmp_path: Path) -> None:
+    shard = build(JumpClock(), Broker())
+    watch = watch_of(shard, RunFolder.create(tmp_path / "run", shard.scenario))
+
+    async def fails() -> None:
+        raise LookupError("in the work")
+
+    assert await watch.unless_stopped(asyncio.sleep(0))
+    with pytest.raises(LookupError):
+        await watch.unless_stopped(fails())
+    asyncio.get_running_loop().call_soon(watch.stop, Stop.INTERRUPTED, "first")
+    endless = asyncio.create_task(asyncio.sleep(3600))
+    assert not await watch.unless_stopped(endless)
+    assert endless.cancelled()
+    watch.stop(Stop.TARGET, "second")
+    assert (watch.stopped, watch.reason) == (Stop.INTERRUPTED, "first")
+
+
+async def test_a_target_that_is_gone_ends_the_run(tmp_path: Path) -> None:
+    shard, backend = build(JumpClock(), Broker()), Here()
+    watch = watch_of(shard, RunFolder.create(tmp_path / "run", shard.scenario), backend)
+    watch._look()
+    assert watch.stopped is None
+    backend.end = "it has stopped"
+    watch._look()
+    assert (watch.stopped, watch.reason) == (Stop.TARGET, "it has stopped")
+
+
+async def test_a_fleet_that_stays_offline_gives_up_and_the_outage_is_kept(tmp_path: Path) -> None:
+    clock = JumpClock()
+    shard = build(clock, Broker())
+    folder = RunFolder.create(tmp_path / "run", shard.scenario)
+    watch = watch_of(shard, folder)
+    await shard.connect(1.0)
+    shard.t0_ns = clock.now_ns()
+    for i in range(shard.world.n):
+        shard.on_offline(i, "connection refused")
+    looks = 0
+    while watch.stopped is None:
+        await clock.sleep(0.5)
+        watch._look()
+        looks += 1
+    assert looks == OFFLINE_GIVE_UP_S / 0.5
+    assert "no vehicle has been online" in watch.reason
+    watch._note_outage(over=True)
+    [outage] = watch.outages
+    assert outage.end_ns - outage.start_ns == OFFLINE_GIVE_UP_S * 1e9
+    events = [json.loads(line)["event"] for line in (folder.path / "log.jsonl").open()]
+    assert events == ["outage", "stop", "recovered"]
+
+
+def test_a_folder_in_use_and_one_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
+    scenario = loads(SCENARIO)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    with pytest.raises(PreflightError, match="is not empty"):
+        RunFolder.create(tmp_path / "full", scenario)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PreflightError, match=r"--out: .*file"):
+        RunFolder.create(tmp_path / "file" / "run", scenario)
+    assert (tmp_path / "full" / "mine.txt").read_text() == "x"
+
+
+def test_too_few_descriptors_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 20_000))
+    with pytest.raises(PreflightError, match=r"100000000 vehicles need .*ulimit -Hn"):
+        check_descriptors(100_000_000)
