@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check constraints soak scale clean
+.PHONY: help setup demo test check constraints validate soak scale clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ constraints: setup  ## resolve the pins anew
 	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --python-version 3.11 --fork-strategy fewest \
 	  --upgrade --no-emit-index-url --no-header --no-annotate -q ) > constraints.new
 	mv constraints.new constraints.txt
+
+validate: setup  ## every check of the models at full sample size; writes docs/validation.md
+	$(BIN)/python -m fleet_sim.validation --out docs/validation.md
 
 soak: setup  ## the long tests
 	$(BIN)/python -m pytest -m soak --timeout 7200
