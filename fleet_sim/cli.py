@@ -172,6 +172,85 @@ def run(
     sys.exit(summary.run.exit_code)
 
 
+@main.command(
+    cls=Examples,
+    examples="""
+    fleet-sim generate scenarios/parking_surge.yaml --out data/surge
+    fleet-sim generate my.yaml --vehicles 10000 --duration 24h --set fleet.taxis.telemetry.period=1m
+    """,
+)
+@scenario_argument
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="A new or empty folder."
+)
+@click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
+@click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 24h.")
+@click.option("--sonar", is_flag=True, help="With the ultrasonic samples: most of the size.")
+@set_option
+@reports_errors
+def generate(
+    scenario: Path,
+    out: Path,
+    vehicles: int | None,
+    duration: str | None,
+    sonar: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write a dataset with no network, faster than real time: telemetry, truth and trips."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from fleet_sim.engine.generate import generate as write
+    from fleet_sim.engine.run import Options, load_for_run
+
+    loaded = load_for_run(
+        scenario, Options(vehicles=vehicles, duration=duration, overrides=overrides)
+    )
+    columns = (BarColumn(), TextColumn("{task.percentage:.0f} % of {task.total:,.0f} s"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=loaded.duration_s)
+        done = write(
+            loaded, out, sonar=sonar, on_progress=lambda now, _: bar.update(task, completed=now)
+        )
+    for name, rows in done._asdict().items():
+        size = (out / f"{name}.parquet").stat().st_size
+        click.echo(f"{out / name}.parquet  {rows:,} rows  {size / 1e6:,.1f} MB")
+
+
+@main.group()
+def bench() -> None:
+    """Measure fleet-sim itself on this machine."""
+
+
+@bench.command(
+    "physics",
+    cls=Examples,
+    examples="fleet-sim bench physics\nfleet-sim bench physics -n 5000 --json",
+)
+@click.option(
+    "-n",
+    "--vehicles",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(1),
+    default=(1_000, 10_000, 100_000),
+    show_default=True,
+    help="Fleet size; may be repeated.",
+)
+@click.option("--seconds", default=20.0, show_default=True, help="Simulated time a size.")
+@json_option
+@reports_errors
+def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None:
+    """CPU time of the world by part, us a vehicle and tick of 0.1 s, and memory a vehicle."""
+    from fleet_sim.engine.bench import bench_physics as measure
+    from fleet_sim.engine.bench import physics_table
+
+    results = [measure(n, seconds) for n in sizes]
+    if as_json:
+        click.echo(msgspec.json.encode(results))
+    else:
+        Console(highlight=False).print(physics_table(results))
+
+
 @main.command(cls=Examples, examples="fleet-sim validate scenarios/*.yaml")
 @click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path))
 @set_option

@@ -13,6 +13,17 @@ from fleet_sim.scenario import Scenario, dump
 LATEST = "latest"
 
 
+def prepare_folder(path: Path) -> None:
+    """Make `path` an empty folder. `PreflightError` when it holds something already or cannot be
+    made: nothing that was recorded is ever written over."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise PreflightError(f"--out: {path} is not empty (allowed: a new or empty folder)")
+    except OSError as error:
+        raise PreflightError(f"--out: {path}: {error.strerror}") from error
+
+
 class RunFolder:
     """`reports/RUN/`, made with the scenario and an open log."""
 
@@ -23,14 +34,9 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, scenario: Scenario) -> "RunFolder":
         """`PreflightError` when the folder holds something already or cannot be written."""
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise PreflightError(f"--out: {path} is not empty (allowed: a new or empty folder)")
-            (path / "scenario.yaml").write_text(dump(scenario))
-            return cls(path)
-        except OSError as error:
-            raise PreflightError(f"--out: {path}: {error.strerror}") from error
+        prepare_folder(path)
+        (path / "scenario.yaml").write_text(dump(scenario))
+        return cls(path)
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one event, as a JSON line with the time."""

@@ -2,12 +2,23 @@
 
 import resource
 
+from fleet_sim.scenario import Scenario
+from fleet_sim.world import World
+
 SPARE_DESCRIPTORS = 256
 """Log files, the event loop, HTTP connections to the cloud, certificates while they are read."""
 
 
 class PreflightError(RuntimeError):
     """A limit is too low; the message names it and the remedy."""
+
+
+def build_world(scenario: Scenario, name: str) -> World:
+    """The scenario's world; `PreflightError`, in the name of `name`, when it does not fit."""
+    try:
+        return World(scenario)
+    except ValueError as error:
+        raise PreflightError(f"{name}: {error}") from None
 
 
 def check_descriptors(vehicles: int) -> None:

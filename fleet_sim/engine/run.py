@@ -18,7 +18,7 @@ from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.folder import RunFolder
-from fleet_sim.engine.preflight import PreflightError, check_descriptors
+from fleet_sim.engine.preflight import PreflightError, build_world, check_descriptors
 from fleet_sim.engine.probe import VisibleProbe
 from fleet_sim.engine.progress import ConsoleSteps, LiveView
 from fleet_sim.engine.shard import Shard
@@ -73,16 +73,13 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     Raises what keeps a run from starting: `ScenarioError`, `PreflightError`, `TargetError`,
     `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`.
     """
-    scenario = _load(path, options)
+    scenario = load_for_run(path, options)
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
     check_descriptors(scenario.vehicles)
     run = new_run_id()
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
-        try:
-            world = World(scenario)
-        except ValueError as error:
-            raise PreflightError(f"{path}: {error}") from None
+        world = build_world(scenario, str(path))
         folder = RunFolder.create(options.out or Path("reports") / run, scenario)
         steps.done(
             f"city of {world.city.stalls.n:,} stalls, {world.n} vehicles, seed {scenario.seed}"
@@ -104,7 +101,8 @@ def new_run_id() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
-def _load(path: Path, options: Options) -> Scenario:
+def load_for_run(path: Path, options: Options) -> Scenario:
+    """The scenario with the options' overrides, vehicles and duration."""
     scenario = load_scenario(path, overrides=options.overrides)
     if options.vehicles is not None:
         scenario = scale_fleet(scenario, options.vehicles)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -173,11 +174,13 @@ def test_a_folder_that_is_no_run_has_no_report(tmp_path: Path) -> None:
 
 
 def test_every_command_has_help_with_examples() -> None:
-    for name in main.commands:
-        result = invoke(name, "--help")
-        assert result.exit_code == 0
-        assert "Examples" in result.output, name
-        assert f"fleet-sim {name}" in result.output, name
+    for name, command in main.commands.items():
+        inner = list(command.commands) if isinstance(command, click.Group) else []
+        for words in [[name, sub] for sub in inner] or [[name]]:
+            result = invoke(*words, "--help")
+            assert result.exit_code == 0
+            assert "Examples" in result.output, words
+            assert f"fleet-sim {' '.join(words)}" in result.output, words
     assert __version__ in invoke("--version").output
 
 
