@@ -258,13 +258,17 @@ def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None
 def validate(scenarios: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check scenario files: one line a problem, with file, line, field, value, what is allowed."""
     from fleet_sim.engine.catalog import load_scenario
+    from fleet_sim.engine.drawing import build_city
+    from fleet_sim.engine.preflight import PreflightError
     from fleet_sim.scenario import ScenarioError
 
     broken = 0
     for path in scenarios:
         try:
             loaded = load_scenario(path, overrides=overrides)
-        except ScenarioError as error:
+            if loaded.city.osm is not None:
+                build_city(path, loaded)
+        except (ScenarioError, PreflightError) as error:
             broken += 1
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
@@ -274,6 +278,31 @@ def validate(scenarios: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
                 f"{loaded.duration_s:g} s"
             )
     sys.exit(ExitCode.INVALID if broken else ExitCode.PASSED)
+
+
+@main.command(
+    cls=Examples,
+    examples="""
+    fleet-sim city scenarios/parking_surge.yaml
+    fleet-sim city scenarios/parking_surge.yaml --after 60s --out surge.svg
+    """,
+)
+@scenario_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("city.html"),
+    show_default=True,
+    help="An .svg, or an .html that pans and zooms.",
+)
+@click.option("--after", metavar="TIME", help="Draw the vehicles too, after so much of the run.")
+@set_option
+@reports_errors
+def city(scenario: Path, out: Path, after: str | None, overrides: tuple[str, ...]) -> None:
+    """Draw the city of SCENARIO: streets, one-ways, signals, stalls, venues and districts."""
+    from fleet_sim.engine.drawing import draw
+
+    click.echo(draw(scenario, out, overrides=overrides, after=after))
 
 
 @main.command(cls=Examples, examples="fleet-sim schema > scenario.schema.json")

@@ -107,7 +107,7 @@ def parking_map(
                 "p": round(float(p_occupied[k]), 3),
             }
         )
-    map_ = {"streets": _streets(city), "spots": spots, "attribution": ""}
+    map_ = {"streets": _streets(city), "spots": spots, "attribution": city.attribution}
     return map_, accuracy(truth, state, p_occupied, age_s) if stalls else None
 
 

@@ -84,6 +84,8 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
         steps.done(
             f"city of {world.city.stalls.n:,} stalls, {world.n} vehicles, seed {scenario.seed}"
         )
+        if world.city.dropped:
+            steps.done(f"left out of the map: {world.city.dropped}")
         backend = open_backend(
             options.target, options.stack, options.region, options.state_dir, steps, console
         )

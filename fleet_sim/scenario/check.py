@@ -17,7 +17,7 @@ MIN_WALL_PERIOD_S = 0.05
 MAX_MESSAGES_PER_S = 1_000_000
 """Of the whole fleet, by the wall clock. Far above what one machine generates: it catches slips."""
 MAX_VEHICLES = 1_000_000
-MAX_CROSSINGS = 4_096
+MAX_CROSSINGS = 8_192
 """The tables of shortest paths grow with the square of it."""
 _EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
@@ -68,13 +68,20 @@ def _clock(scenario: Scenario) -> Iterator[Finding]:
 
 
 def _city(scenario: Scenario) -> Iterator[Finding]:
+    if scenario.city.generate is None:
+        return
+    if scenario.city.osm is not None:
+        yield (
+            ("city", "osm"),
+            "is given beside generate (allowed: one of the two; --set city.generate=null)",
+        )
     columns, rows = scenario.city.generate.blocks
     crossings = (columns + 1) * (rows + 1)
     if crossings > MAX_CROSSINGS:
         yield (
             ("city", "generate", "blocks"),
             f"[{columns}, {rows}] is not allowed, it has {crossings} crossings "
-            f"(allowed: at most {MAX_CROSSINGS} crossings, such as [63, 63])",
+            f"(allowed: at most {MAX_CROSSINGS} crossings, such as [89, 89])",
         )
 
 

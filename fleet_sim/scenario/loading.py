@@ -30,15 +30,21 @@ def load(
 
     `overrides` are `PATH=VALUE` texts (see `overrides.py`). `catalog` gives the names of presets,
     and `check_threshold(metric, condition)` raises `ValueError` when it cannot be evaluated; what
-    is left out is not checked.
+    is left out is not checked. A map's path is relative to the folder that the file is in, and
+    absolute in the answer.
     """
-    return loads(
+    scenario = loads(
         _read(Path(source)),
         name=str(source),
         overrides=overrides,
         catalog=catalog,
         check_threshold=check_threshold,
     )
+    if scenario.city.osm is None:
+        return scenario
+    path = (Path(source).parent / Path(scenario.city.osm).expanduser()).resolve()
+    city = msgspec.structs.replace(scenario.city, osm=str(path))
+    return msgspec.structs.replace(scenario, city=city)
 
 
 def loads(
@@ -49,7 +55,8 @@ def loads(
     catalog: Catalog | None = None,
     check_threshold: CheckThreshold | None = None,
 ) -> Scenario:
-    """The scenario in a text; `name` is what errors call it. Else as `load`."""
+    """The scenario in a text; `name` is what errors call it. A map's path stays as it is written,
+    else as `load`."""
     problems: list[Problem] = []
     root = _tree(text, name, overrides, problems)
     fit = Fit(catalog)

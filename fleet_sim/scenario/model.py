@@ -35,6 +35,13 @@ DrivingSpeed = Annotated[
     Speed, Meta(extra={"min": Speed.parse("5km/h"), "max": Speed.parse("250km/h")})
 ]
 Blocks = Annotated[int, Meta(ge=1, le=200)]
+MapFile = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f]+\.(?:osm|osm\.bz2|osm\.gz|pbf)$",
+        extra={"allowed": "a file that ends with .osm, .osm.bz2, .osm.gz or .pbf"},
+    ),
+]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,8 +75,15 @@ class GeneratedCity(_Strict, frozen=True, kw_only=True):
 class City(_Strict, frozen=True, kw_only=True):
     """Where the streets come from."""
 
-    generate: GeneratedCity = field(default_factory=GeneratedCity)
-    """Draw a city from the seed."""
+    generate: GeneratedCity | None = None
+    """Draw a city from the seed; what is used when no map is named."""
+    osm: MapFile | None = None
+    """Read the streets from an OpenStreetMap extract instead: `.osm`, `.osm.bz2`, `.osm.gz` or
+    `.osm.pbf`, relative to the scenario file's folder."""
+
+    def __post_init__(self) -> None:
+        if self.generate is None and self.osm is None:
+            msgspec.structs.force_setattr(self, "generate", GeneratedCity())
 
 
 class TelemetrySettings(_Strict, frozen=True, kw_only=True):

@@ -2,20 +2,25 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from fleet_sim.contract import RegistrySpot, SpotRegistry
 from fleet_sim.models.arrays import BoolArray, FloatArray
+from fleet_sim.scenario.model import City as CitySpec
 from fleet_sim.scenario.model import GeneratedCity
-from fleet_sim.world import grid
+from fleet_sim.world import grid, network, osm, streets
 from fleet_sim.world.geo import Projection
 from fleet_sim.world.roads import Roads
 from fleet_sim.world.stalls import Stalls
 
 VENUES = ("arena", "market")
 DISTRICTS = ("all", "north", "south", "east", "west")
+OSM_ATTRIBUTION = "© OpenStreetMap contributors, ODbL"
+MARKET_AT = -0.3
+"""Of a map's width and height, from the centre: in the south-west, as in a generated city."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,10 @@ class City:
     stalls: Stalls
     venues: tuple[Venue, ...]
     projection: Projection
+    attribution: str = ""
+    """Whose map it is, when its licence asks for that."""
+    dropped: str = ""
+    """What of a map is not in the city, for people; empty for none."""
     lat: FloatArray = field(init=False)
     """Of each stall's centre, degrees, [S]."""
     lon: FloatArray = field(init=False)
@@ -41,6 +50,38 @@ class City:
         lat, lon = self.projection.to_degrees(self.stalls.x, self.stalls.y)
         object.__setattr__(self, "lat", lat)
         object.__setattr__(self, "lon", lon)
+
+    @classmethod
+    def build(cls, spec: CitySpec, seed: int) -> "City":
+        """The city of a scenario. `ValueError`, one line, for what cannot be one."""
+        if spec.osm is not None:
+            return cls.from_osm(Path(spec.osm), seed)
+        assert spec.generate is not None  # a scenario gives it one or the other
+        return cls.generate(spec.generate, seed)
+
+    @classmethod
+    def from_osm(cls, path: Path, seed: int) -> "City":
+        """The streets of an OpenStreetMap extract; stalls and venues are made up for them.
+
+        Centred on what is kept: the largest part in which every street leads to every other.
+        Same file and `seed`: the same city. `ValueError` names the file and what is wrong.
+        """
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 0xC171]))
+        net = network.build(osm.read(path))
+        roads, of_street, legal = streets.lay_lanes(net, rng)
+        stalls = streets.lay_stalls(roads, of_street, legal, rng)
+        width, height = float(np.ptp(roads.node_x)), float(np.ptp(roads.node_y))
+        venues = (
+            Venue("arena", *streets.place_venue(roads, 0.0, 0.0)),
+            Venue("market", *streets.place_venue(roads, MARKET_AT * width, MARKET_AT * height)),
+        )
+        dropped = ""
+        if net.dropped_pieces:
+            dropped = (
+                f"{net.dropped_km:.1f} km of street that cannot be both reached and left within "
+                "the map"
+            )
+        return cls(roads, stalls, venues, net.projection, OSM_ATTRIBUTION, dropped)
 
     @classmethod
     def generate(cls, spec: GeneratedCity, seed: int) -> "City":

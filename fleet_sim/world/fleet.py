@@ -97,7 +97,7 @@ class Fleet:
         if idx.size > room:
             raise ValueError(
                 f"fleet: {idx.size} vehicles on the road do not fit the city's streets "
-                f"(allowed: up to {room}; more city.generate.blocks hold more)"
+                f"(allowed: up to {room}; a larger city holds more)"
             )
         edge = np.repeat(np.arange(length.size), slots)
         x = _FIRST_SLOT_M + _SLOT_M * (np.arange(room) - np.repeat(np.cumsum(slots) - slots, slots))

@@ -113,6 +113,7 @@ def _roads(
         out=_out(tail, node.size),
         signal=signal,
         signal_offset_s=offset_s,
+        bend=np.zeros(node.size, dtype=np.bool_),
     )
 
 

@@ -8,12 +8,14 @@ from scipy.sparse.csgraph import dijkstra
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
 
-MAX_NODES = 4096
-"""Cost-to-go is a dense float32 table [nodes, nodes]: 64 MB at this limit."""
+MAX_NODES = 8192
+"""Cost-to-go is a dense float32 table [nodes, nodes]: 256 MB at this limit, and a quarter of a
+minute to compute (64 MB and 4 s at half of it)."""
 CROSSING_S = 2.0
 """Time a crossing costs a route on top of the drive (assumption)."""
 SIGNAL_S = 15.0
 """Mean time a signal costs a route (assumption: a quarter of the cycle)."""
+_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,13 @@ class Roads:
     reception: IntArray
     """[E] index into `models.gnss.RECEPTION`."""
     out: IntArray
-    """[N, 4] edges that leave a crossing, padded with -1."""
+    """[N, most] edges that leave a crossing, padded with -1."""
     signal: Int8Array
     """[E] at the edge's end: 0 none, 1 green in the cycle's first half, 2 in its second."""
     signal_offset_s: FloatArray
     """[E] shift of that crossing's cycle."""
+    bend: BoolArray
+    """[N] no crossing: the street only changes its direction there."""
 
     @property
     def n_edges(self) -> int:
@@ -54,7 +58,8 @@ class Roads:
     @property
     def travel_s(self) -> FloatArray:
         """[E] time a route counts for an edge."""
-        return self.length / self.limit_mps + np.where(self.signal > 0, SIGNAL_S, CROSSING_S)
+        at_end = np.where(self.bend[self.head], 0.0, CROSSING_S)
+        return self.length / self.limit_mps + np.where(self.signal > 0, SIGNAL_S, at_end)
 
     def point(
         self, edge: IntArray, along_m: FloatArray, right_m: FloatArray | float = 0.0
@@ -73,5 +78,15 @@ class Roads:
         n = self.node_x.size
         if n > MAX_NODES:
             raise ValueError(f"city: {n} crossings are too many (allowed: 1..{MAX_NODES})")
-        graph = csr_array((self.travel_s, (self.tail, self.head)), shape=(n, n))
-        return np.asarray(dijkstra(graph), dtype=np.float32)
+        travel_s = self.travel_s
+        # Of several edges between the same two crossings the quickest: a matrix would add them up.
+        order = np.lexsort((travel_s, self.head, self.tail))
+        tail, head = self.tail[order], self.head[order]
+        best = np.ones(order.size, dtype=np.bool_)
+        best[1:] = (tail[1:] != tail[:-1]) | (head[1:] != head[:-1])
+        graph = csr_array((travel_s[order][best], (tail[best], head[best])), shape=(n, n))
+        table = np.empty((n, n), dtype=np.float32)
+        for first in range(0, n, _ROWS):  # scipy answers in float64: twice the table at once
+            rows = np.arange(first, min(first + _ROWS, n))
+            table[rows] = dijkstra(graph, indices=rows)
+        return table

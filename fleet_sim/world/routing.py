@@ -9,6 +9,7 @@ TURN_MPS, U_TURN_MPS, STRAIGHT_MPS = 6.5, 3.0, 50.0
 """Speed through a crossing (assumption: 0.2-0.3 g of lateral acceleration on a 15 m radius)."""
 TIE_S = 0.5
 """Routes whose times differ by less are as good as equal: drivers spread over them."""
+_NEVER_S = 1e6
 LOITER_M = 150.0
 """While it looks for a stall a vehicle prefers to stay near: `exp(-distance / 150 m)`
 (assumption)."""
@@ -36,6 +37,9 @@ class Router:
         out = roads.out[node]
         cost = (self._travel_s + queue_s)[out] + self._to_go[roads.head[out], aim[:, None]]
         cost += rng.random(cost.shape) * TIE_S
+        # Nobody turns round in a bend, whatever queues ahead.
+        back = roads.bend[node][:, None] & (roads.head[out] == roads.tail[edge][:, None])
+        cost[back] += _NEVER_S
         cost[out < 0] = np.inf
         best = out[np.arange(edge.size), cost.argmin(axis=1)]
         return np.where(node == aim, goal, best)

@@ -48,7 +48,7 @@ class Trips:
         if sum(quota) > stalls.n:
             raise ValueError(
                 f"fleet: {sum(quota)} vehicles begin parked, but the city has {stalls.n} stalls "
-                "(allowed: fewer vehicles, a smaller `parked`, or more blocks)"
+                "(allowed: fewer vehicles, a smaller `parked`, or a larger city)"
             )
         start = np.cumsum([0, *(g.count for g in scenario.fleet)])
         parked = np.concatenate([np.arange(s, s + q) for s, q in zip(start, quota, strict=False)])

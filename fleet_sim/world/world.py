@@ -65,7 +65,7 @@ class World:
         fleet_rng, trips_rng, kerb_rng, demand_rng, field_rng, gnss_rng, radio_rng, sense_rng = (
             np.random.default_rng(stream) for stream in streams
         )
-        self.city = City.generate(scenario.city.generate, self.seed)
+        self.city = City.build(scenario.city, self.seed)
         self.fleet = Fleet(scenario, self.city, fleet_rng)
         self._kerb = Kerb(self.city.stalls, kerb_rng)
         self._trips = Trips(scenario, self.fleet, self._kerb, trips_rng)

@@ -256,7 +256,7 @@ def test_unknown_fields_do_not_hide_what_does_not_fit_together():
         (
             changed("name: good", "name: good\ncity: {generate: {blocks: [200, 200]}}"),
             "2: city.generate.blocks",
-            "40401 crossings (allowed: at most 4096 crossings",
+            "40401 crossings (allowed: at most 8192 crossings",
         ),
         (changed("duration: 1m\n  -", "duration: 50ms\n  -"), "8: phases[0].duration", "100ms.."),
         (changed("name: good", "name: a/b"), "1: name", "a name of letters, digits"),

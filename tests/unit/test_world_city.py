@@ -166,7 +166,7 @@ def test_projection_agrees_with_the_great_circle_near_the_centre() -> None:
             GeneratedCity(block_length_m=Length(20)),
             r"city\.generate\.block_length: 20 m.*40\.\.1000",
         ),
-        (GeneratedCity(blocks=(200, 200)), r"city\.generate\.blocks: 200 x 200.*up to 4096"),
+        (GeneratedCity(blocks=(200, 200)), r"city\.generate\.blocks: 200 x 200.*up to 8192"),
     ],
 )
 def test_what_does_not_fit_is_refused(spec: GeneratedCity, reason: str) -> None:
