@@ -37,6 +37,7 @@ svg{background:#f4f2ec;font-family:system-ui,sans-serif}
 .edge{fill:none;stroke:#c9c4b8;stroke-linecap:round}
 .main{stroke:#fdf0c4}
 .way{fill:none;stroke:#7d8794;stroke-width:.5}
+.scale{stroke:#555;stroke-width:2}
 .stall{fill:none;stroke-width:%(stall)s}
 .go1{fill:#c8372d}.go2{fill:#2d6cc8}
 .venue{fill:#7a3fa0;fill-opacity:.25;stroke:#7a3fa0;stroke-width:2}
@@ -288,6 +289,6 @@ def _legend(
     return [
         f'<text class="small" x="{left:.0f}" y="{first:.0f}">{escape(about)}</text>',
         f'<text class="small" x="{left:.0f}" y="{second:.0f}">{" &#160; ".join(entries)}</text>',
-        f'<path class="way" style="stroke-width:2" d="M{left:.0f} {top + 3.2 * size:.0f}h100"/>',
+        f'<path class="scale" d="M{left:.0f} {top + 3.2 * size:.0f}h100"/>',
         f'<text class="small" x="{left + 106:.0f}" y="{top + 3.4 * size:.0f}">100 m</text>',
     ]

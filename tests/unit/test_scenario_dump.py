@@ -76,7 +76,7 @@ cities = st.builds(
         lat=st.floats(-80, 80),
         lon=st.floats(-180, 180),
     ),
-)
+) | st.builds(City, osm=st.sampled_from(["a.osm", "maps/köln süd.osm.bz2", "/x/y.osm.pbf"]))
 groups = st.builds(
     VehicleGroup,
     group=names,
@@ -142,6 +142,12 @@ def test_a_dump_has_units_and_defaults():
     assert plain["fleet"][0]["max_speed"] == "50km/h"
     assert plain["city"]["generate"]["block_length"] == "100m"
     assert plain["clock"]["start"] == "2026-06-05T17:00:00Z"
+
+
+def test_a_dump_has_the_map_or_what_is_generated():
+    text = "name: x\nfleet: [{group: a, count: 1}]\nphases: [{name: p, duration: 90s}]\n"
+    assert yaml.safe_load(dump(loads(text + "city: {osm: a.osm}\n")))["city"] == {"osm": "a.osm"}
+    assert list(yaml.safe_load(dump(loads(text + "city: {}\n")))["city"]) == ["generate"]
 
 
 def test_equal_parts_are_written_out_and_not_aliased():

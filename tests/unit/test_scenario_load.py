@@ -3,12 +3,13 @@
 import datetime as dt
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_sim.scenario import Catalog, ScenarioError, load, loads
+from fleet_sim.scenario import Catalog, ScenarioError, dump, load, loads
 from fleet_sim.scenario.nodes import MAX_BYTES, MAX_DEPTH, resolve
 
 CATALOG = Catalog(
@@ -258,6 +259,16 @@ def test_unknown_fields_do_not_hide_what_does_not_fit_together():
             "2: city.generate.blocks",
             "40401 crossings (allowed: at most 8192 crossings",
         ),
+        (
+            changed("name: good", "name: good\ncity: {osm: a.osm, generate: {}}"),
+            "2: city.osm",
+            "is given beside generate (allowed: one of the two",
+        ),
+        (
+            changed("name: good", "name: good\ncity: {osm: a.zip}"),
+            "2: city.osm",
+            "'a.zip' is not allowed (allowed: a file that ends with .osm, .osm.bz2",
+        ),
         (changed("duration: 1m\n  -", "duration: 50ms\n  -"), "8: phases[0].duration", "100ms.."),
         (changed("name: good", "name: a/b"), "1: name", "a name of letters, digits"),
         (changed("name: good", 'name: "a\\n"'), "1: name", r"'a\n' is not allowed"),
@@ -451,3 +462,28 @@ def test_no_text_gets_past_with_another_error(text):
     with pytest.raises(ScenarioError) as caught:
         loads(text)
     assert len(str(caught.value).splitlines()) <= 101
+
+
+def test_a_map_is_beside_the_scenario_wherever_one_is(tmp_path, monkeypatch):
+    folder = tmp_path / "towns"
+    folder.mkdir()
+    path = folder / "x.yaml"
+    path.write_text(changed("name: good", "name: good\ncity: {osm: ../maps/town.osm.pbf}"))
+    monkeypatch.chdir(tmp_path)
+    for source in (path, Path("towns/x.yaml")):
+        assert load(source).city.osm == str(tmp_path / "maps" / "town.osm.pbf")
+    there = load(path, overrides=["city.osm=other.osm"])
+    assert there.city.osm == str(folder / "other.osm")
+    assert there.city.generate is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(path, overrides=["city.osm=~/a.osm"]).city.osm == str(tmp_path / "a.osm")
+    # What a run's folder keeps can be run from there.
+    (tmp_path / "scenario.yaml").write_text(dump(there))
+    assert load(tmp_path / "scenario.yaml") == there
+
+
+def test_an_override_can_put_a_map_in_place_of_a_generated_city():
+    text = changed("name: good", "name: good\ncity: {generate: {blocks: [3, 3]}}")
+    with pytest.raises(ScenarioError, match=r"city\.osm: is given beside generate"):
+        loads(text, overrides=["city.osm=a.osm"])
+    assert loads(text, overrides=["city.generate=null", "city.osm=a.osm"]).city.osm == "a.osm"

@@ -1,0 +1,444 @@
+"""Streets that are read from a map: where they lead, how fast, and where cars may stand."""
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import osmium
+import pytest
+from osm_maps import CROSS, LAT, LON, RESIDENTIAL, WEST_OAKLAND, cross, osm
+
+from fleet_sim.contract import SpotRegistry
+from fleet_sim.scenario.model import City as CitySpec
+from fleet_sim.scenario.model import Phase, Scenario, VehicleGroup
+from fleet_sim.scenario.units import Duration
+from fleet_sim.world import City, World
+from fleet_sim.world import osm as reader
+from fleet_sim.world.fleet import CRUISING
+from fleet_sim.world.grid import CORNER_M
+from fleet_sim.world.network import build
+from fleet_sim.world.roads import CROSSING_S
+from fleet_sim.world.routing import Router
+from fleet_sim.world.stalls import STALL_LENGTH_M
+
+PRIMARY = {"highway": "primary", "name": "Main Street"}
+
+
+def read(tmp_path: Path, text: str, seed: int = 1) -> City:
+    path = tmp_path / "map.osm"
+    path.write_text(text)
+    return City.from_osm(path, seed)
+
+
+def has_edge(city: City, tail: tuple[float, float], head: tuple[float, float]) -> bool:
+    """Whether an edge leads from one place to another, metres around the centre, ± 2 m."""
+    r = city.roads
+    off = np.hypot(r.node_x[r.tail] - tail[0], r.node_y[r.tail] - tail[1])
+    off += np.hypot(r.node_x[r.head] - head[0], r.node_y[r.head] - head[1])
+    return bool((off < 2.0).any())
+
+
+@pytest.mark.parametrize(
+    ("text", "kmh"),
+    [
+        ("50", 50.0),
+        ("25 mph", 40.2336),
+        ("25mph", 40.2336),
+        ("30 km/h", 30.0),
+        ("5 knots", 9.26),
+        ("walk", 7.0),
+        ("50;30", 50.0),
+        ("", None),
+        ("none", None),
+        ("signals", None),
+        ("RO:urban", None),
+        ("0", None),
+        ("9999", None),
+    ],
+)
+def test_speed_limits(text: str, kmh: float | None) -> None:
+    assert reader.speed_kmh(text) == (kmh if kmh is None else pytest.approx(kmh))
+
+
+@pytest.mark.parametrize(
+    ("tags", "ways"),
+    [
+        ({}, (True, True)),
+        ({"oneway": "yes"}, (True, False)),
+        ({"oneway": "-1"}, (False, True)),
+        ({"oneway": "no"}, (True, True)),
+        ({"junction": "roundabout"}, (True, False)),
+        ({"highway": "motorway"}, (True, False)),
+        ({"highway": "motorway_link", "oneway": "no"}, (True, True)),
+    ],
+)
+def test_one_ways(tags: dict[str, str], ways: tuple[bool, bool]) -> None:
+    assert reader.directions({"highway": "residential", **tags}) == ways
+
+
+@pytest.mark.parametrize(
+    ("tags", "open_"),
+    [
+        ({}, True),
+        ({"access": "private"}, False),
+        ({"access": "no", "motor_vehicle": "yes"}, True),
+        ({"access": "yes", "motorcar": "no"}, False),
+        ({"access": "destination"}, True),
+        ({"area": "yes"}, False),
+    ],
+)
+def test_access(tags: dict[str, str], open_: bool) -> None:
+    assert reader.open_to_cars({"highway": "residential", **tags}) is open_
+
+
+@pytest.mark.parametrize(
+    ("tags", "right_left"),
+    [
+        ({}, (True, True)),
+        ({"highway": "primary"}, (False, False)),
+        ({"highway": "living_street"}, (False, False)),
+        ({"bridge": "yes"}, (False, False)),
+        ({"tunnel": "yes"}, (False, False)),
+        ({"parking:right": "no"}, (False, True)),
+        ({"parking:both": "no"}, (False, False)),
+        ({"parking:lane:left": "no_stopping"}, (True, False)),
+        ({"parking:left": "lane"}, (True, True)),
+    ],
+)
+def test_where_parking_is_legal(tags: dict[str, str], right_left: tuple[bool, bool]) -> None:
+    assert reader.parking({"highway": "residential", **tags}) == right_left
+
+
+def test_a_crossing_of_two_streets(tmp_path: Path) -> None:
+    city = read(tmp_path, cross({**PRIMARY, "maxspeed": "35 mph"}))
+    r = city.roads
+    assert (r.n_edges, r.node_x.size, int(r.bend.sum())) == (8, 5, 0)
+    assert r.length == pytest.approx(150.0, abs=0.1)
+    assert r.streets == ("Main Street", "Pine Street")
+    main = r.street_of == 0
+    assert r.limit_mps[main] == pytest.approx(35 * 0.44704)
+    assert r.limit_mps[~main] == pytest.approx(40 / 3.6)
+    assert sorted(np.round(r.bearing_deg[main]) % 360) == [90, 90, 270, 270]
+    assert (r.arterial == main).all()
+    assert r.signal.sum() == 0
+    # To the right of the middle: eastbound lanes are in the south.
+    east = main & (r.ux > 0)
+    assert r.lane_y[east] == pytest.approx(-1.75, abs=0.05)
+    assert city.attribution == "© OpenStreetMap contributors, ODbL"
+    assert not city.dropped
+
+
+def test_one_way_streets_have_one_lane_in_their_middle(tmp_path: Path) -> None:
+    ring = {1: (0.0, 0.0), 2: (200.0, 0.0), 3: (200.0, 200.0), 4: (0.0, 200.0)}
+    ways = [((1, 2), RESIDENTIAL), ((2, 3), {**RESIDENTIAL, "oneway": "yes"}),
+            ((4, 3), {**RESIDENTIAL, "oneway": "-1"}), ((4, 1), RESIDENTIAL)]  # fmt: skip
+    city = read(tmp_path, osm(ring, ways))
+    assert has_edge(city, (100, -100), (100, 100))
+    assert not has_edge(city, (100, 100), (100, -100))
+    assert has_edge(city, (100, 100), (-100, 100))
+    assert not has_edge(city, (-100, 100), (100, 100))
+    assert has_edge(city, (-100, 100), (-100, -100))
+    assert has_edge(city, (-100, -100), (-100, 100))
+    r = city.roads
+    (east_side,) = np.flatnonzero((r.uy > 0.9) & (r.node_x[r.tail] > 0))
+    assert r.lane_x[east_side] == pytest.approx(100.0, abs=0.1)
+    stalls = city.stalls
+    assert (stalls.x[stalls.edge == east_side] > 100.0).all()
+
+
+def test_what_cannot_be_both_reached_and_left_is_dropped_and_counted(tmp_path: Path) -> None:
+    points = {**CROSS, 6: (150.0, 300.0), 8: (900.0, 900.0), 9: (980.0, 900.0)}
+    ways = [((3, 1, 2), RESIDENTIAL), ((5, 1, 4), RESIDENTIAL),
+            ((2, 6), {**RESIDENTIAL, "oneway": "yes"}),  # leads out and never back
+            ((8, 9), RESIDENTIAL)]  # fmt: skip
+    city = read(tmp_path, osm(points, ways))
+    assert city.roads.n_edges == 8
+    assert "0.4 km" in city.dropped
+    # Centred on what is kept.
+    assert (city.projection.lat0, city.projection.lon0) == (
+        pytest.approx(LAT, abs=1e-6),
+        pytest.approx(LON, abs=1e-6),
+    )
+
+
+def test_signals_alternate_between_the_axes_of_a_crossing(tmp_path: Path) -> None:
+    at_crossing = read(tmp_path, cross(PRIMARY, signals=[1])).roads
+    into = at_crossing.signal > 0
+    assert into.sum() == 4
+    assert (at_crossing.street_of[into] == at_crossing.signal[into] - 1).all()
+    assert np.unique(at_crossing.signal_offset_s[into]).size == 1
+    before = {**CROSS, 7: (-15.0, 0.0)}
+    text = osm(before, [((3, 7, 1, 2), PRIMARY), ((5, 1, 4), RESIDENTIAL)], [7])
+    moved = read(tmp_path, text).roads
+    assert (moved.signal > 0).sum() == 4
+    middle = {**CROSS, 7: (-75.0, 0.0)}
+    text = osm(middle, [((3, 7, 1, 2), PRIMARY), ((5, 1, 4), RESIDENTIAL)], [7])
+    crosswalk = read(tmp_path, text).roads
+    assert crosswalk.signal[crosswalk.signal > 0].tolist() == [1, 1]
+
+
+def test_a_bend_is_no_crossing(tmp_path: Path) -> None:
+    points = {**CROSS, 6: (250.0, 100.0), 7: (250.0, 300.0)}
+    text = osm(points, [((3, 1, 2, 6, 7), RESIDENTIAL), ((5, 1, 4), RESIDENTIAL)])
+    r = read(tmp_path, text).roads
+    assert int(r.bend.sum()) == 2
+    into = r.bend[r.head]
+    assert r.travel_s[into] == pytest.approx(r.length[into] / r.limit_mps[into])
+    assert r.travel_s[~into] == pytest.approx(r.length[~into] / r.limit_mps[~into] + CROSSING_S)
+    # However long the queue ahead and wherever the goal: nobody turns round in a bend.
+    rng, router = np.random.default_rng(1), Router(r)
+    edge = np.flatnonzero(into)
+    for goal in range(r.n_edges):
+        queue = np.full(r.n_edges, 3600.0)
+        turn = router.towards(edge, np.full(edge.size, goal), queue, rng)
+        away = r.tail[goal] != r.head[edge]
+        assert (r.head[turn] != r.tail[edge])[away].all()
+
+
+def test_a_curve_keeps_its_shape_in_pieces_that_are_not_short(tmp_path: Path) -> None:
+    angle = np.linspace(0.0, np.pi, 60)
+    points = {i + 1: (120 * np.cos(a), 120 * np.sin(a)) for i, a in enumerate(angle)}
+    city = read(tmp_path, osm(points, [(tuple(points), RESIDENTIAL)]))
+    r = city.roads
+    assert r.length.min() >= 18.0
+    assert r.length.sum() / 2 == pytest.approx(np.pi * 120, rel=0.01)
+    radius = np.hypot(r.node_x, r.node_y + 60.0)  # the kept box is centred
+    assert radius == pytest.approx(120.0, abs=0.5)
+
+
+def test_two_ways_between_the_same_crossings_are_both_driven(tmp_path: Path) -> None:
+    points = {**CROSS, 6: (75.0, 60.0)}
+    fast = {**RESIDENTIAL, "maxspeed": "50"}
+    text = osm(points, [((3, 1, 2), fast), ((5, 1, 4), RESIDENTIAL), ((1, 6, 2), RESIDENTIAL)])
+    r = read(tmp_path, text).roads
+    to_go = r.cost_to_go()
+    a = int(np.hypot(r.node_x, r.node_y).argmin())
+    b = int(r.head[(r.tail == a) & (r.ux > 0.99)][0])
+    assert to_go[a, b] == pytest.approx(150 / (50 / 3.6) + CROSSING_S, rel=1e-3)
+
+
+def test_of_parallel_edges_a_route_counts_the_quicker(tmp_path: Path) -> None:
+    r = read(tmp_path, cross()).roads
+    double = {
+        name: np.concatenate((value, value[:1]))
+        for name in ("tail", "head", "length", "limit_mps", "signal")
+        for value in [getattr(r, name)]
+    }
+    double["limit_mps"][-1] /= 2
+    assert (dataclasses.replace(r, **double).cost_to_go() == r.cost_to_go()).all()
+
+
+def test_the_crossings_of_a_dual_carriageway_become_one(tmp_path: Path) -> None:
+    points = {1: (0.0, -8.0), 2: (0.0, 8.0), 3: (-200.0, -8.0), 4: (200.0, -8.0),
+              5: (-200.0, 8.0), 6: (200.0, 8.0), 7: (0.0, 150.0), 8: (0.0, -150.0)}  # fmt: skip
+    one = {**PRIMARY, "oneway": "yes"}
+    ways = [((3, 1, 4), one), ((6, 2, 5), one), ((8, 1, 2, 7), RESIDENTIAL),
+            ((4, 6), RESIDENTIAL), ((5, 3), RESIDENTIAL)]  # fmt: skip
+    r = read(tmp_path, osm(points, ways)).roads
+    into = np.bincount(r.head, minlength=r.node_x.size)
+    centre = int(np.hypot(r.node_x, r.node_y).argmin())
+    assert into[centre] == 4
+    assert r.length.min() > 18.0
+    assert np.isfinite(r.cost_to_go()).all()
+
+
+def test_a_ring_without_a_crossing_is_a_city(tmp_path: Path) -> None:
+    points = {i: (100 * np.cos(i), 100 * np.sin(i)) for i in range(1, 7)}
+    city = read(tmp_path, osm(points, [((1, 2, 3, 4, 5, 6, 1), RESIDENTIAL)]))
+    assert np.isfinite(city.roads.cost_to_go()).all()
+    assert city.roads.n_edges >= 6
+
+
+def test_a_way_with_points_that_are_not_in_the_file_is_cut_there(tmp_path: Path) -> None:
+    text = osm(CROSS, [((3, 1, 99, 4, 2), RESIDENTIAL), ((5, 1), RESIDENTIAL)])
+    path = tmp_path / "cut.osm"
+    path.write_text(text)
+    assert [way.points for way in reader.read(path).ways] == [(3, 1), (4, 2), (5, 1)]
+
+
+def assert_stalls_are_where_they_may_be(city: City) -> None:
+    r, s = city.roads, city.stalls
+    half = STALL_LENGTH_M / 2
+    assert (s.offset >= half).all()
+    assert (s.offset <= r.length[s.edge] - half).all()
+    from_start, to_end = s.offset - half, r.length[s.edge] - s.offset - half
+    assert (from_start[~r.bend[r.tail[s.edge]]] >= CORNER_M - 1e-6).all()
+    assert (to_end[~r.bend[r.head[s.edge]]] >= CORNER_M - 1e-6).all()
+    # No lane runs through a stall's middle, its own included.
+    dx, dy = s.x[:, None] - r.lane_x, s.y[:, None] - r.lane_y
+    along, across = dx * r.ux + dy * r.uy, np.abs(dx * r.uy - dy * r.ux)
+    beside = (along > 0) & (along < r.length)
+    assert np.where(beside, across, np.inf).min() > 2.9
+    gap = np.hypot(s.x[:, None] - s.x, s.y[:, None] - s.y) + 1e3 * np.eye(s.n)
+    assert gap.min() > 6.0
+    assert len(set(s.id)) == s.n
+    assert (np.diff(s.edge) >= 0).all()
+    registry = city.to_registry()
+    assert msgspec.json.decode(msgspec.json.encode(registry), type=SpotRegistry) == registry
+
+
+def test_stalls_stand_at_legal_kerbs_clear_of_everything(tmp_path: Path) -> None:
+    points = {**CROSS, 6: (140.0, 25.0), 7: (250.0, 100.0)}
+    ways = [((3, 1, 2), {**PRIMARY, "highway": "secondary", "parking:right": "no"}),
+            ((5, 1, 4), RESIDENTIAL), ((1, 6, 2), RESIDENTIAL), ((2, 7), PRIMARY)]  # fmt: skip
+    city = read(tmp_path, osm(points, ways))
+    assert_stalls_are_where_they_may_be(city)
+    r, s = city.roads, city.stalls
+    street = np.array(r.streets)[r.street_of[s.edge]]
+    main = street == "Main Street"
+    assert main.any()
+    assert (r.ux[s.edge][main] < 0).all()  # drawn eastwards: its right-hand side is the south
+    assert s.n > 40
+
+
+def test_same_file_and_seed_same_city(tmp_path: Path) -> None:
+    one, again, other = (read(tmp_path, cross(), seed) for seed in (1, 1, 2))
+    assert one.to_registry() == again.to_registry()
+    assert one.to_registry().city != other.to_registry().city
+
+
+@pytest.mark.parametrize("suffix", [".osm.bz2", ".osm.gz", ".osm.pbf", ".pbf"])
+def test_other_formats_hold_the_same_city(suffix: str, tmp_path: Path) -> None:
+    xml = read(tmp_path, cross(signals=[1]))
+    other = tmp_path / f"same{suffix}"
+    with osmium.SimpleWriter(str(other)) as writer:
+        for item in osmium.FileProcessor(str(tmp_path / "map.osm")):
+            writer.add(item)
+    assert City.from_osm(other, 1).to_registry() == xml.to_registry()
+    whole = other.read_bytes()
+    other.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"city\.osm: .*: not a whole OpenStreetMap file: \w+"):
+        City.from_osm(other, 1)
+
+
+ONE_WAY_OUT = osm(CROSS, [((3, 1, 2), {**RESIDENTIAL, "oneway": "yes"})])
+BAD = {
+    "empty": ("", "not a whole OpenStreetMap file"),
+    "text": ("hello\n", "not a whole OpenStreetMap file"),
+    "other XML": ("<html></html>", "not a whole OpenStreetMap file"),
+    "truncated": (cross()[:-60], "not a whole OpenStreetMap file"),
+    "nothing in it": ('<osm version="0.6"></osm>', "has no street that cars may use"),
+    "paths only": (cross({"highway": "footway"}).replace("residential", "steps"), "has no street"),
+    "no way back": (ONE_WAY_OUT, "no two points of its streets can be reached from each other"),
+    "too short": (
+        osm({1: (0, 0), 2: (9.0, 0)}, [((1, 2), RESIDENTIAL)]),
+        "too short to drive on",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_no_map_of_streets_is_one_line(what: str, tmp_path: Path) -> None:
+    text, reason = BAD[what]
+    with pytest.raises(ValueError, match=reason) as caught:
+        read(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith("city.osm: ")
+    assert "(allowed: " in message
+    assert "\n" not in message
+
+
+def test_files_that_are_not_there_or_not_maps(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        City.from_osm(tmp_path / "none.osm", 1)
+    (tmp_path / "folder.osm").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        City.from_osm(tmp_path / "folder.osm", 1)
+    with pytest.raises(ValueError, match=r"unknown format \(allowed: \.osm, "):
+        City.from_osm(tmp_path / "map.zip", 1)
+
+
+def test_too_many_crossings_are_refused_before_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_sim.world.streets.MAX_NODES", 4)
+    with pytest.raises(ValueError, match="5 crossings and bends are too many .*up to 4"):
+        read(tmp_path, cross())
+    monkeypatch.setattr(reader, "MAX_STREET_POINTS", 5)
+    with pytest.raises(ValueError, match="more than 5 points"):
+        read(tmp_path, cross())
+
+
+needs_map = pytest.mark.skipif(
+    not WEST_OAKLAND.is_file(), reason="the extract of real streets is not beside the repository"
+)
+
+
+@pytest.fixture(scope="module")
+def oakland() -> City:
+    return City.from_osm(WEST_OAKLAND, 1)
+
+
+@needs_map
+def test_real_streets_are_whole(oakland: City) -> None:
+    extract = reader.read(WEST_OAKLAND)
+    net = build(extract)
+    kept_km = sum(np.hypot(*np.diff(s.line, axis=0).T).sum() for s in net.streets) / 1e3
+    assert kept_km + net.dropped_km == pytest.approx(46.0, abs=1.0)
+    assert len(extract.signals) == 19
+    assert np.isfinite(oakland.roads.cost_to_go()).all()
+    assert oakland.roads.length.min() >= 18.0
+    assert {"7th Street", "Mandela Parkway", "Peralta Street"} <= set(oakland.roads.streets)
+    assert (oakland.roads.signal > 0).sum() > 20
+
+
+@needs_map
+def test_real_streets_are_where_the_map_has_them(oakland: City) -> None:
+    """Every tenth metre of every lane, against the points and lines of the file."""
+    extract = reader.read(WEST_OAKLAND)
+    r = oakland.roads
+    edge = np.repeat(np.arange(r.n_edges), 5)
+    x, y = r.point(edge, np.tile(np.linspace(0.1, 0.9, 5), r.n_edges) * r.length[edge])
+    ends = np.array(
+        [(*extract.place[a], *extract.place[b]) for way in extract.ways
+         for a, b in zip(way.points, way.points[1:], strict=False)]
+    )  # fmt: skip
+    ax, ay = oakland.projection.to_metres(ends[:, 0], ends[:, 1])
+    bx, by = oakland.projection.to_metres(ends[:, 2], ends[:, 3])
+    dx, dy = bx - ax, by - ay
+    share = ((x[:, None] - ax) * dx + (y[:, None] - ay) * dy) / (dx**2 + dy**2)
+    share = np.clip(share, 0.0, 1.0)
+    off = np.hypot(ax + share * dx - x[:, None], ay + share * dy - y[:, None]).min(axis=1)
+    assert np.median(off) < 2.0
+    assert np.quantile(off, 0.95) < 6.0
+    assert off.max() < 20.0
+
+
+@needs_map
+def test_stalls_of_real_streets(oakland: City) -> None:
+    assert oakland.stalls.n > 4000
+    assert_stalls_are_where_they_may_be(oakland)
+    arena, market = oakland.venue("arena"), oakland.venue("market")
+    assert np.hypot(arena.x, arena.y) < 200
+    assert np.hypot(market.x, market.y) > 400
+
+
+@needs_map
+def test_five_hundred_vehicles_drive_on_real_streets() -> None:
+    world = World(
+        Scenario(
+            name="x",
+            city=CitySpec(osm=str(WEST_OAKLAND)),
+            fleet=(VehicleGroup(group="a", count=500),),
+            phases=(Phase(name="p", duration_s=Duration(60)),),
+        )
+    )
+    before = world.fleet.odo.copy()
+    crossings = 0
+    for _ in range(300):
+        edge = world.fleet.edge.copy()
+        world.step(0.1)
+        crossings += int((edge != world.fleet.edge).sum())
+    driving = world.fleet.mode <= CRUISING
+    assert (world.fleet.odo - before)[driving].mean() > 30 * 4.0
+    assert crossings > 500
+    assert world.fleet.clamps < crossings / 50
+    # On streets: never further from a piece of lane than a lane's width, but beside it in a stall.
+    x, y = world.fleet.position(np.arange(world.n))
+    lane_x, lane_y = world.city.roads.point(world.fleet.edge, world.fleet.x)
+    off = np.hypot(x - lane_x, y - lane_y)
+    assert off[driving].max() < 0.5
+    assert (world.fleet.x <= world.city.roads.length[world.fleet.edge] + 1e-6).all()
+    seen = world.observe(np.arange(world.n))
+    assert (np.abs(seen.lat - world.city.projection.lat0) < 0.02).all()
