@@ -17,7 +17,7 @@ from fleet_sim.world import City, World
 from fleet_sim.world import osm as reader
 from fleet_sim.world.fleet import CRUISING
 from fleet_sim.world.grid import CORNER_M
-from fleet_sim.world.network import build
+from fleet_sim.world.network import build, reverse
 from fleet_sim.world.roads import CROSSING_S
 from fleet_sim.world.routing import Router
 from fleet_sim.world.stalls import STALL_LENGTH_M
@@ -168,7 +168,7 @@ def test_signals_alternate_between_the_axes_of_a_crossing(tmp_path: Path) -> Non
     assert into.sum() == 4
     assert (at_crossing.street_of[into] == at_crossing.signal[into] - 1).all()
     assert np.unique(at_crossing.signal_offset_s[into]).size == 1
-    before = {**CROSS, 7: (-15.0, 0.0)}
+    before = {**CROSS, 7: (-30.0, 0.0)}
     text = osm(before, [((3, 7, 1, 2), PRIMARY), ((5, 1, 4), RESIDENTIAL)], [7])
     moved = read(tmp_path, text).roads
     assert (moved.signal > 0).sum() == 4
@@ -176,6 +176,16 @@ def test_signals_alternate_between_the_axes_of_a_crossing(tmp_path: Path) -> Non
     text = osm(middle, [((3, 7, 1, 2), PRIMARY), ((5, 1, 4), RESIDENTIAL)], [7])
     crosswalk = read(tmp_path, text).roads
     assert crosswalk.signal[crosswalk.signal > 0].tolist() == [1, 1]
+
+
+def test_a_way_turned_round_is_the_same_street() -> None:
+    tags = {**RESIDENTIAL, "oneway": "yes", "parking:right": "no"}
+    way = reader.way_of(tags, (1, 2, 3))
+    turned = reverse(way)
+    assert turned.points == (3, 2, 1)
+    assert (turned.forward, turned.backward) == (False, True)
+    assert (turned.park_right, turned.park_left) == (True, False)
+    assert reverse(turned) == way
 
 
 def test_a_bend_is_no_crossing(tmp_path: Path) -> None:
@@ -353,7 +363,7 @@ def test_too_many_crossings_are_refused_before_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fleet_sim.world.streets.MAX_NODES", 4)
-    with pytest.raises(ValueError, match="5 crossings and bends are too many .*up to 4"):
+    with pytest.raises(ValueError, match=r"5 crossings and bends are too many .*up to 4"):
         read(tmp_path, cross())
     monkeypatch.setattr(reader, "MAX_STREET_POINTS", 5)
     with pytest.raises(ValueError, match="more than 5 points"):
