@@ -1,6 +1,7 @@
 """Streets that are read from a map: where they lead, how fast, and where cars may stand."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import msgspec
@@ -357,6 +358,14 @@ def test_files_that_are_not_there_or_not_maps(tmp_path: Path) -> None:
         City.from_osm(tmp_path / "folder.osm", 1)
     with pytest.raises(ValueError, match=r"unknown format \(allowed: \.osm, "):
         City.from_osm(tmp_path / "map.zip", 1)
+
+
+def test_without_the_reader_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "osmium", None)
+    with pytest.raises(ValueError, match=r"city\.osm: .* pip install 'fleet-sim\[osm\]'"):
+        read(tmp_path, cross())
 
 
 def test_too_many_crossings_are_refused_before_the_tables(
