@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from fleet_sim.models import motion, radio, vehicle
+from fleet_sim.models import motion, vehicle
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
 from fleet_sim.models.battery import RoadLoads, trip_energy_j
-from fleet_sim.models.radio import RadioLinks
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.world import traffic
 from fleet_sim.world.city import City
@@ -74,17 +73,6 @@ class Fleet:
         """How long it has stood on the road."""
         self.clamps = 0
         """Times a vehicle had to be held back harder than it can brake."""
-
-    def links(self, scenario: Scenario, rng: np.random.Generator) -> RadioLinks:
-        """The radio links of this fleet."""
-        kinds = [radio(group.radio) for group in scenario.fleet]
-        return RadioLinks(
-            np.array([k.outage_share for k in kinds])[self.groups],
-            np.array([k.outage_mean_s for k in kinds])[self.groups],
-            np.array([k.rtt_median_s for k in kinds])[self.groups],
-            np.array([k.rtt_log_sigma for k in kinds])[self.groups],
-            rng,
-        )
 
     def put_on_road(self, idx: IntArray) -> None:
         """Spread vehicles over the lanes, not closer than 10 m, at a speed that suits their gap.

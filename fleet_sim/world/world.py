@@ -7,6 +7,7 @@ import numpy as np
 from fleet_sim.models import RADIOS, VEHICLES
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, Int16Array, IntArray
 from fleet_sim.models.gnss import GnssModel
+from fleet_sim.models.radio import Throughput
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Fault, Phase, Scenario
 from fleet_sim.world import sonar
@@ -14,6 +15,7 @@ from fleet_sim.world.city import VENUES, City
 from fleet_sim.world.demand import Demand
 from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, PARKED, Fleet
 from fleet_sim.world.kerb import Kerb
+from fleet_sim.world.signal import Signal
 from fleet_sim.world.trips import Trips
 from fleet_sim.world.truth import Truth
 from fleet_sim.world.vin import vin
@@ -73,7 +75,7 @@ class World:
         assert occupancy is not None  # a scenario gives its first phase one
         self.demand = Demand(self._kerb, float(occupancy), demand_rng)
         self._gnss = GnssModel(field_rng, gnss_rng)
-        self._links = self.fleet.links(scenario, radio_rng)
+        self._signal = Signal(scenario, self.fleet, radio_rng)
         self._rng = sense_rng
         self._path = sonar.Path(self.fleet.odo)
         self.now_s = 0.0
@@ -83,7 +85,7 @@ class World:
         self.phase = -1
         """Index of the present phase; the last one goes on after its end."""
         self._struck: dict[int, BoolArray] = {}
-        self.radio_up: BoolArray = self._links.up
+        self.radio_up: BoolArray = self._signal.up
         self.vins: list[str] = [
             vin(g, i) for g, group in enumerate(scenario.fleet) for i in range(group.count)
         ]
@@ -119,7 +121,7 @@ class World:
         self.fleet.drive(dt_s, now_s)
         self._trips.step(dt_s, now_s)
         self._gnss.step(dt_s)
-        self._links.step(dt_s)
+        self._signal.step(dt_s)
         self._path.push(now_s, self.fleet.odo)
         self._enter_phases()
         self._apply_faults()
@@ -149,7 +151,7 @@ class World:
             self.demand.disperse(float(event.leaves), start_s, duration)
 
     def _apply_faults(self) -> None:
-        self.radio_up = self._links.up
+        self.radio_up = self._signal.up
         for i, fault in enumerate(self.scenario.faults):
             active = fault.at_s <= self.now_s + _EPS_S < fault.at_s + fault.for_s
             if active and i not in self._struck:
@@ -188,8 +190,17 @@ class World:
         )
 
     def rtt_s(self, idx: IntArray) -> FloatArray:
-        """A fresh round trip time for each vehicle `idx` [k], s."""
-        return self._links.rtt_s(idx)
+        """A fresh round trip time for each vehicle `idx` [k], s; `inf` while `radio_up` is not.
+
+        Within a handover it holds the rest of the gap: a gap delays, and loses nothing.
+        """
+        return np.where(self.radio_up[idx], self._signal.links.rtt_s(idx), np.inf)
+
+    def throughput_bps(self, idx: IntArray) -> Throughput:
+        """A fresh throughput for each vehicle `idx` [k], bit/s; 0 while `radio_up` is not."""
+        uplink, downlink = self._signal.links.throughput_bps(idx)
+        up = self.radio_up[idx]
+        return Throughput(uplink * up, downlink * up)
 
     def counts(self) -> dict[str, int]:
         """How many vehicles do what, and how the stalls are."""
