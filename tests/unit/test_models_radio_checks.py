@@ -20,7 +20,7 @@ def test_every_check_of_connectivity_is_there() -> None:
 @pytest.mark.parametrize(
     ("check", "scale"),
     [
-        (CHECKS["radio.2"], 0.04),
+        (CHECKS["radio.2"], 0.15),
         (CHECKS["radio.3"], 0.1),
         (CHECKS["radio.4"], 0.05),
         (CHECKS["radio.5"], 0.05),
@@ -78,5 +78,5 @@ def test_a_session_that_forgets_or_reorders_is_found_out() -> None:
 
 def test_the_same_places_are_bad_on_every_pass() -> None:
     same, other = radio.repeat_correlation(RADIOS["rural"], 2000, 300.0)
-    assert same > 0.5
-    assert abs(other) < 0.2
+    assert same > 0.25  # few passes: the rest is chance
+    assert abs(other) < 0.1
