@@ -114,8 +114,8 @@ def test_who_asks_within_a_gap_waits_for_its_end() -> None:
     link, one = links(preset, 1), np.array([0])
     at_m = float(link._handover_at_m[0])
     link.step(10.0, np.zeros(1, dtype=np.int8), np.array([at_m / 0.9]))
-    if link.handovers == 1:
-        assert link.rtt_s(one)[0] == pytest.approx(4.05, abs=1e-6)
+    assert link.handovers == 1
+    assert link.rtt_s(one)[0] == pytest.approx(4.05, abs=1e-6)
     assert link.up.all()
     assert link.throughput_bps(one).uplink_bps[0] == 0.0
     link.step(4.1, np.zeros(1, dtype=np.int8), np.array([at_m / 0.9]))
