@@ -1,109 +1,186 @@
-"""Energy an electric vehicle takes from its pack.
+"""Energy of electric vehicles: driving takes from the pack, braking and charging give back.
 
-Wheel force `F = A + B v + C v² + 1.015 m a` (1.015: rotating parts, assumption); pack power
-`P⁺/η - P⁻ η_r + P_aux` with one set η 0.92, η_r 0.85, aux 250 W, which fits the EPA's city and
-highway figures of eight cars within 6 %. The road is level and the air 20 °C.
+Arrays of n vehicles over a few kinds of car. `soc` is stored energy over usable energy; the heat
+in the pack's resistance comes out of the store too. The pack has the ambient temperature.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from fleet_sim.models.arrays import FloatArray, IntArray
+from fleet_sim.models.battery_charging import CHARGER_ETA, charge_power_w
+from fleet_sim.models.battery_climate import auxiliary_w
+from fleet_sim.models.battery_drivetrain import terminal_power_w
+from fleet_sim.models.battery_pack import (
+    CELL_MAX_V,
+    current_a,
+    ocv_table_v,
+    resistance_ratio,
+    stored_power_w,
+    table_ocv_v,
+)
+from fleet_sim.models.battery_road import (
+    MILE_M,
+    RoadLoads,
+    air_density_ratio,
+    wheel_work_j,
+)
+from fleet_sim.models.battery_vehicle import VehiclePreset
 
-LBF_N = 4.4482216152605
-MPH_MPS = 0.44704
-LB_KG = 0.45359237
-MILE_M = 1609.344
-AIR_KG_M3 = 1.2
-GRAVITY_MPS2 = 9.80665
-ROTATING_MASS = 1.015
-ETA_DRIVE = 0.92
-ETA_REGEN = 0.85
-AUX_W = 250.0
-
-
-@dataclass(frozen=True, slots=True)
-class RoadLoad:
-    """`F = a_n + b_ns_m v + c_ns2_m2 v²` in N for v in m/s, and the mass in kg."""
-
-    a_n: float
-    b_ns_m: float
-    c_ns2_m2: float
-    mass_kg: float
-
-    @classmethod
-    def from_epa(cls, a_lbf: float, b: float, c: float, test_weight_lb: float) -> "RoadLoad":
-        """From EPA target coefficients: lbf, lbf/mph, lbf/mph², and test weight in lb."""
-        return cls(
-            a_lbf * LBF_N,
-            b * LBF_N / MPH_MPS,
-            c * LBF_N / MPH_MPS**2,
-            test_weight_lb * LB_KG,
-        )
-
-    @classmethod
-    def from_drag(cls, mass_kg: float, cd: float, area_m2: float, crr: float) -> "RoadLoad":
-        """From drag and rolling coefficients: `F = Crr m g + ½ ρ Cd A v²`."""
-        return cls(crr * mass_kg * GRAVITY_MPS2, 0.0, 0.5 * AIR_KG_M3 * cd * area_m2, mass_kg)
+MILD_C = 22.0
+"""Ambient temperature at which nothing is heated or cooled."""
+_R_OHM = -1
+"""Row of the table that holds the pack's resistance."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoadLoads:
-    """Road loads of many vehicles, one array element each."""
+class Batteries:
+    """Parameters of n vehicles: `cars` are the kinds, `kind` [n] says which each vehicle is.
 
-    a_n: FloatArray
-    b_ns_m: FloatArray
-    c_ns2_m2: FloatArray
-    mass_kg: FloatArray
-
-    @classmethod
-    def of(cls, loads: Sequence[RoadLoad]) -> "RoadLoads":
-        return cls(
-            np.array([load.a_n for load in loads]),
-            np.array([load.b_ns_m for load in loads]),
-            np.array([load.c_ns2_m2 for load in loads]),
-            np.array([load.mass_kg for load in loads]),
-        )
-
-    def take(self, idx: IntArray) -> "RoadLoads":
-        """The loads of the vehicles `idx`."""
-        return RoadLoads(self.a_n[idx], self.b_ns_m[idx], self.c_ns2_m2[idx], self.mass_kg[idx])
-
-
-def wheel_force_n(load: RoadLoad | RoadLoads, v_mps: FloatArray, a_mps2: FloatArray) -> FloatArray:
-    """Force at the wheels, N; negative when it brakes."""
-    drag = load.a_n + (load.b_ns_m + load.c_ns2_m2 * v_mps) * v_mps
-    return np.asarray(drag + ROTATING_MASS * load.mass_kg * a_mps2)
-
-
-def pack_power_w(wheel_w: FloatArray, aux_w: float = AUX_W) -> FloatArray:
-    """Power out of the pack for a power at the wheels, W; negative while it charges."""
-    drive = np.maximum(wheel_w, 0.0) / ETA_DRIVE
-    return np.asarray(drive + np.minimum(wheel_w, 0.0) * ETA_REGEN + aux_w)
-
-
-def trip_energy_j(
-    load: RoadLoad | RoadLoads,
-    v0_mps: FloatArray,
-    v1_mps: FloatArray,
-    ds_m: FloatArray,
-    dt_s: float,
-) -> FloatArray:
-    """Energy out of the pack over one step from speed `v0` to `v1` over `ds_m`, J.
-
-    The wheel's work uses the step's mean speed `ds/dt`, so that work and change of kinetic energy
-    agree whatever the step.
+    State of charge is the caller's. `aux_w` replaces what the ambient temperature asks for.
     """
-    mean = ds_m / dt_s
-    force = wheel_force_n(load, mean, np.zeros_like(mean))
-    kinetic = 0.5 * ROTATING_MASS * load.mass_kg * (v1_mps**2 - v0_mps**2)
-    return pack_power_w((force * ds_m + kinetic) / dt_s) * dt_s
+
+    def __init__(
+        self,
+        cars: Sequence[VehiclePreset],
+        kind: IntArray,
+        ambient_c: float = MILD_C,
+        *,
+        aux_w: float | None = None,
+    ) -> None:
+        self._cars, self._kind = tuple(cars), kind
+        loads = RoadLoads.of([car.load for car in cars])
+        ratio = float(resistance_ratio(ambient_c))
+        heat = [aux_w if aux_w is not None else auxiliary_w(c.heating, ambient_c) for c in cars]
+        # One row a parameter and one column a kind: a tick gathers all of them at once.
+        self._table: FloatArray = np.array(
+            [
+                loads.a_n,
+                loads.b_ns_m,
+                loads.c_ns2_m2 * air_density_ratio(ambient_c),
+                loads.mass_kg,
+                loads.gear,
+                [car.motor_kw * 1e3 for car in cars],
+                [car.regen_kw * 1e3 for car in cars],
+                [car.motor_peak for car in cars],
+                np.array(heat, dtype=np.float64),
+                [car.resistance_ohm * ratio for car in cars],
+            ]
+        )
+        self._ocv: FloatArray = np.array([ocv_table_v(c.chemistry, c.cells) for c in cars])
+        self._max_v: FloatArray = np.array([CELL_MAX_V[c.chemistry] * c.cells for c in cars])
+        self._ac_w: FloatArray = np.array([car.ac_kw * 1e3 * CHARGER_ETA for car in cars])
+        self.usable_j: FloatArray = np.array([car.usable_kwh * 3.6e6 for car in cars])[kind]
+        """[n] between 0 and 1 of `soc`."""
+
+    def terminal_w(
+        self,
+        idx: IntArray,
+        v0_mps: FloatArray,
+        v1_mps: FloatArray,
+        ds_m: FloatArray,
+        dt_s: float,
+        climb_m: FloatArray | float = 0.0,
+    ) -> FloatArray:
+        """Mean power out of the terminals of vehicles `idx` [k] over a step, W."""
+        return self._terminal_w(
+            self._table[:, self._kind[idx]], v0_mps, v1_mps, ds_m, dt_s, climb_m
+        )
+
+    def drive_j(
+        self,
+        idx: IntArray,
+        soc: FloatArray,
+        v0_mps: FloatArray,
+        v1_mps: FloatArray,
+        ds_m: FloatArray,
+        dt_s: float,
+        climb_m: FloatArray | float = 0.0,
+    ) -> FloatArray:
+        """Energy out of the stores of vehicles `idx` [k] over a step from `v0` to `v1`, J.
+
+        Below 0 when they regenerate more than they use.
+        """
+        kind = self._kind[idx]
+        table = self._table[:, kind]
+        power = self._terminal_w(table, v0_mps, v1_mps, ds_m, dt_s, climb_m)
+        stored = stored_power_w(power, table_ocv_v(self._ocv, kind, soc), table[_R_OHM])
+        return np.asarray(stored * dt_s)
+
+    def _terminal_w(
+        self,
+        table: FloatArray,
+        v0_mps: FloatArray,
+        v1_mps: FloatArray,
+        ds_m: FloatArray,
+        dt_s: float,
+        climb_m: FloatArray | float,
+    ) -> FloatArray:
+        a, b, c, mass, gear, motor_w, regen_w, peak, aux, _ = table
+        work = wheel_work_j(RoadLoads(a, b, c, mass, gear), v0_mps, v1_mps, ds_m, dt_s, climb_m)
+        power = terminal_power_w(work / dt_s, ds_m / dt_s, motor_w, regen_w, peak, gear)
+        return np.asarray(power + aux)
+
+    def voltage_v(self, idx: IntArray, soc: FloatArray, power_w: FloatArray) -> FloatArray:
+        """Terminal voltage of vehicles `idx` [k] while `power_w` flows out of them, V."""
+        kind = self._kind[idx]
+        ocv, r_ohm = table_ocv_v(self._ocv, kind, soc), self._table[_R_OHM, kind]
+        return np.asarray(ocv - current_a(power_w, ocv, r_ohm) * r_ohm)
+
+    def charge_w(
+        self, idx: IntArray, soc: FloatArray, dc_station_w: FloatArray | float | None = None
+    ) -> FloatArray:
+        """Power into the terminals of vehicles `idx` [k], W.
+
+        On a DC station that gives `dc_station_w`, or, without, on AC: the on-board charger limits.
+        """
+        kind = self._kind[idx]
+        curve = np.empty(idx.size)
+        for k, car in enumerate(self._cars):
+            mine = kind == k
+            curve[mine] = car.dc_curve.power_w(soc[mine])
+        station = self._ac_w[kind] if dc_station_w is None else dc_station_w
+        ocv = table_ocv_v(self._ocv, kind, soc)
+        return charge_power_w(station, curve, ocv, self._table[_R_OHM, kind], self._max_v[kind])
+
+    def charge_j(
+        self,
+        idx: IntArray,
+        soc: FloatArray,
+        dt_s: float,
+        dc_station_w: FloatArray | float | None = None,
+    ) -> FloatArray:
+        """Energy into the stores of vehicles `idx` [k] over `dt_s`, J: what `charge_w` gives,
+        less the heat in the pack."""
+        kind = self._kind[idx]
+        power = self.charge_w(idx, soc, dc_station_w)
+        ocv = table_ocv_v(self._ocv, kind, soc)
+        return np.asarray(-stored_power_w(-power, ocv, self._table[_R_OHM, kind]) * dt_s)
 
 
-def constant_speed_wh_per_mi(load: RoadLoad, speed_mps: float) -> float:
-    """Consumption at the pack's terminals at a steady speed, Wh/mi."""
-    v = np.array([speed_mps])
-    power = pack_power_w(wheel_force_n(load, v, np.zeros(1)) * v)
-    return float(power[0]) / speed_mps * MILE_M / 3600.0
+def cycle_wh_per_mi(
+    car: VehiclePreset,
+    time_s: FloatArray,
+    speed_mps: FloatArray,
+    ambient_c: float = MILD_C,
+    *,
+    aux_w: float | None = None,
+) -> float:
+    """Consumption at the terminals over a speed trace [m], linear between its samples, Wh/mi."""
+    v0, v1, dt = speed_mps[:-1], speed_mps[1:], np.diff(time_s)
+    ds = (v0 + v1) / 2 * dt
+    one = Batteries([car], np.zeros(1, dtype=np.int64), ambient_c, aux_w=aux_w)
+    energy = 0.0
+    for step in np.unique(dt):
+        m = dt == step
+        idx = np.zeros(int(m.sum()), dtype=np.int64)
+        energy += float(one.terminal_w(idx, v0[m], v1[m], ds[m], float(step)).sum()) * float(step)
+    return energy / 3600.0 / (float(ds.sum()) / MILE_M)
+
+
+def constant_speed_wh_per_mi(
+    car: VehiclePreset, speed_mps: float, ambient_c: float = MILD_C, *, aux_w: float | None = None
+) -> float:
+    """Consumption at the terminals at a steady speed, Wh/mi."""
+    speed = np.full(2, speed_mps)
+    return cycle_wh_per_mi(car, np.array([0.0, 1.0]), speed, ambient_c, aux_w=aux_w)

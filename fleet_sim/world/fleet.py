@@ -4,7 +4,7 @@ import numpy as np
 
 from fleet_sim.models import motion, vehicle
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
-from fleet_sim.models.battery import RoadLoads, trip_energy_j
+from fleet_sim.models.battery import MILD_C, Batteries
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.world import traffic
 from fleet_sim.world.city import City
@@ -22,6 +22,8 @@ DISCHARGE_S = 1.9
 """Saturation headway: what each vehicle of a queue costs those behind (HCM: 1900 veh/h)."""
 PATIENCE_S = 20.0
 """Standing without a red light, drivers then try another way (assumption)."""
+AMBIENT_C = MILD_C
+"""Scenarios have no weather."""
 _QUEUED_MPS, _STANDING_MPS = 2.0, 0.3
 
 
@@ -43,9 +45,8 @@ class Fleet:
         per = self.groups
         self.v_max: FloatArray = np.array([float(g.max_speed_mps) for g in groups])[per]
         self.half: FloatArray = np.array([c.length_m / 2 for c in cars])[per]
-        self.loads = RoadLoads.of([c.load for c in cars]).take(per)
-        self.usable_j: FloatArray = np.array([c.usable_kwh * 3.6e6 for c in cars])[per]
-        self.ac_w: FloatArray = np.array([c.ac_kw * 1e3 for c in cars])[per]
+        self.battery = Batteries(cars, per, AMBIENT_C)
+        self.usable_j: FloatArray = self.battery.usable_j
         low, high = (np.array([float(g.soc[i]) for g in groups])[per] for i in (0, 1))
         self.soc: FloatArray = rng.uniform(low, high)
         self.lane_bias: FloatArray = np.clip(rng.normal(0.0, 0.12, n), -0.3, 0.3)
@@ -67,7 +68,7 @@ class Fleet:
         self.goal_x: FloatArray = np.zeros(n)
         self.on_road_since_s: FloatArray = np.full(n, -np.inf)
         self.energy_j: FloatArray = np.zeros(n)
-        """Taken from the pack while driving, regeneration deducted."""
+        """Taken from the pack's store while driving, regeneration deducted."""
         self._queue_s: FloatArray = np.zeros(city.roads.n_edges)
         self.wait_s: FloatArray = np.zeros(n)
         """How long it has stood on the road."""
@@ -151,7 +152,7 @@ class Fleet:
         self.v[r] = v1
         self.x[r] = x + ds
         self.odo[r] += ds
-        used = trip_energy_j(self.loads.take(r), v, v1, ds, dt_s)
+        used = self.battery.drive_j(r, self.soc[r], v, v1, ds, dt_s)
         self.energy_j[r] += used
         self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
         slow = v1 < _QUEUED_MPS
@@ -164,6 +165,11 @@ class Fleet:
         passing = r[ds >= to_end]
         if passing.size:
             self._cross(passing)
+
+    def charge(self, idx: IntArray, dt_s: float) -> None:
+        """Charge the vehicles `idx` on AC for `dt_s`."""
+        stored = self.battery.charge_j(idx, self.soc[idx], dt_s)
+        self.soc[idx] = np.minimum(self.soc[idx] + stored / self.usable_j[idx], 1.0)
 
     def _no_overlap(
         self,

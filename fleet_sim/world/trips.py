@@ -169,9 +169,7 @@ class Trips:
 
     def _charge(self, idx: IntArray, dt_s: float, now_s: float) -> None:
         fleet = self._fleet
-        fleet.soc[idx] = np.minimum(
-            fleet.soc[idx] + fleet.ac_w[idx] * dt_s / fleet.usable_j[idx], 1.0
-        )
+        fleet.charge(idx, dt_s)
         full = idx[fleet.soc[idx] >= FULL_SOC]
         self.wake_s[full] = np.minimum(self.wake_s[full], now_s)
 
