@@ -50,7 +50,7 @@ class Batteries:
     ) -> None:
         self._cars, self._kind = tuple(cars), kind
         loads = RoadLoads.of([car.load for car in cars])
-        ratio = float(resistance_ratio(ambient_c))
+        ratio = self.resistance_ratio = float(resistance_ratio(ambient_c))
         heat = [aux_w if aux_w is not None else auxiliary_w(c.heating, ambient_c) for c in cars]
         # One row a parameter and one column a kind: a tick gathers all of them at once.
         self._table: FloatArray = np.array(
@@ -80,11 +80,11 @@ class Batteries:
         v1_mps: FloatArray,
         ds_m: FloatArray,
         dt_s: float,
-        climb_m: FloatArray | float = 0.0,
+        climb_m: FloatArray | None = None,
     ) -> FloatArray:
         """Mean power out of the terminals of vehicles `idx` [k] over a step, W."""
         return self._terminal_w(
-            self._table[:, self._kind[idx]], v0_mps, v1_mps, ds_m, dt_s, climb_m
+            self._table.take(self._kind[idx], axis=1), v0_mps, v1_mps, ds_m, dt_s, climb_m
         )
 
     def drive_j(
@@ -95,14 +95,14 @@ class Batteries:
         v1_mps: FloatArray,
         ds_m: FloatArray,
         dt_s: float,
-        climb_m: FloatArray | float = 0.0,
+        climb_m: FloatArray | None = None,
     ) -> FloatArray:
         """Energy out of the stores of vehicles `idx` [k] over a step from `v0` to `v1`, J.
 
         Below 0 when they regenerate more than they use.
         """
         kind = self._kind[idx]
-        table = self._table[:, kind]
+        table = self._table.take(kind, axis=1)
         power = self._terminal_w(table, v0_mps, v1_mps, ds_m, dt_s, climb_m)
         stored = stored_power_w(power, table_ocv_v(self._ocv, kind, soc), table[_R_OHM])
         return np.asarray(stored * dt_s)
@@ -114,7 +114,7 @@ class Batteries:
         v1_mps: FloatArray,
         ds_m: FloatArray,
         dt_s: float,
-        climb_m: FloatArray | float,
+        climb_m: FloatArray | None,
     ) -> FloatArray:
         a, b, c, mass, gear, motor_w, regen_w, peak, aux, _ = table
         work = wheel_work_j(RoadLoads(a, b, c, mass, gear), v0_mps, v1_mps, ds_m, dt_s, climb_m)

@@ -35,7 +35,7 @@ def recovered_w(wheel_w: FloatArray, v_mps: FloatArray, regen_w: FloatArray | fl
     What `regen_w` and the fade at low speed leave over goes into the friction brakes.
     """
     share = np.minimum(v_mps * (ETA_REGEN / REGEN_FADE_MPS), ETA_REGEN)
-    return np.maximum(np.minimum(wheel_w, 0.0) * share, -regen_w)
+    return np.asarray(np.maximum(np.minimum(wheel_w, 0.0) * share, -regen_w))
 
 
 def terminal_power_w(

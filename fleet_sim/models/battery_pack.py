@@ -52,8 +52,8 @@ def table_ocv_v(tables: FloatArray, kind: IntArray, soc: FloatArray) -> FloatArr
     low = np.minimum(place.astype(np.int64), GRID - 1)
     at = kind * (GRID + 1) + low
     flat = tables.ravel()
-    base = flat[at]
-    return np.asarray(base + (flat[at + 1] - base) * (place - low))
+    base = flat.take(at)
+    return base + (flat.take(at + 1) - base) * (place - low)
 
 
 def resistance_ratio(pack_c: FloatArray | float) -> FloatArray:

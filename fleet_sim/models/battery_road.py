@@ -26,8 +26,8 @@ GEAR = 0.98
 
 
 def require(owner: str, field: str, value: float, low: float, high: float) -> None:
-    """`ValueError` naming `owner.field` unless `low <= value <= high`; NaN is refused."""
-    if not low <= value <= high:
+    """`ValueError` naming `owner.field` unless it is a number from `low` to `high`; NaN is not."""
+    if not (isinstance(value, int | float) and low <= value <= high):
         raise ValueError(
             f"{owner}.{field}: {value!r} is not allowed (allowed: {low:g} to {high:g})"
         )
@@ -133,13 +133,15 @@ def wheel_work_j(
     v1_mps: FloatArray,
     ds_m: FloatArray,
     dt_s: float,
-    climb_m: FloatArray | float = 0.0,
+    climb_m: FloatArray | None = None,
 ) -> FloatArray:
     """Work of the wheels over one step from speed `v0` to `v1` over `ds_m`, `climb_m` higher, J.
 
     Drag is that of the step's mean speed `ds/dt`, and the change of kinetic energy is exact, so
     that the sum over steps closes whatever the step.
     """
-    kinetic = 0.5 * ROTATING_MASS * load.mass_kg * (v1_mps**2 - v0_mps**2)
+    kinetic = load.mass_kg * (v1_mps - v0_mps) * (v1_mps + v0_mps) * (0.5 * ROTATING_MASS)
     work = drag_force_n(load, ds_m / dt_s) * ds_m + kinetic
-    return np.asarray(work + load.mass_kg * GRAVITY_MPS2 * climb_m)
+    if climb_m is not None:
+        work += load.mass_kg * GRAVITY_MPS2 * climb_m
+    return work

@@ -29,7 +29,7 @@ class Car(NamedTuple):
     aux_w: float = 250.0
 
     def ours(self) -> VehiclePreset:
-        """Our vehicle with the same figures; pack and charging do not matter for what is compared."""
+        """Our vehicle with the same figures; the pack does not matter for what is compared."""
         return VehiclePreset(
             self.name,
             RoadLoad.from_drag(self.mass_kg, self.cd, self.area_m2, self.crr),
@@ -100,7 +100,7 @@ def cruise_wh_per_mi(car: Car, speed_mps: float) -> float:
 def _run(car: Car, cycle_: Any) -> Trace:
     fastsim = importlib.import_module("fastsim")
     drive_ = fastsim.SimDrive(_vehicle(fastsim, car), cycle_)
-    drive_.walk()
+    drive_.run()
     vehicle = drive_.to_dict()["veh"]
     state, history = vehicle["state"], vehicle["history"]
     if not state["cyc_met_overall"]:
