@@ -230,6 +230,15 @@ def charge_session(
     return np.array(socs), np.array(powers)
 
 
+def rise_past_knee(powers: FloatArray) -> tuple[int, float]:
+    """Where power first falls below the most it had, and its largest rise after that, W."""
+    fallen = np.flatnonzero(powers < np.maximum.accumulate(powers) * (1 - 1e-6))
+    if not fallen.size:
+        return powers.size - 1, 0.0
+    after = powers[fallen[0] - 1 :]
+    return int(fallen[0]) - 1, float(max(np.diff(after).max(), 0.0))
+
+
 def charge_power(scale: float) -> Outcome:
     worst, sessions, knees = 0.0, 0, []
     for car in VEHICLES.values():
@@ -237,9 +246,8 @@ def charge_power(scale: float) -> Outcome:
             for ambient_c in (-20.0, COLD_C, MILD_C, 35.0):
                 socs, powers = charge_session(car, station_w, ambient_c, 2.0 / scale)
                 sessions += 1
-                # The knee: the last moment of full power.
-                knee = int(np.flatnonzero(powers >= powers.max() * 0.9999)[-1])
-                worst = max(worst, float(np.diff(powers[knee:], prepend=powers[knee]).max()))
+                knee, rise = rise_past_knee(powers)
+                worst = max(worst, rise)
                 if station_w == 50e3 and ambient_c == MILD_C:
                     knees.append(f"{car.name} {socs[knee]:.0%}")
     return Outcome(

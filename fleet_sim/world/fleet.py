@@ -22,8 +22,6 @@ DISCHARGE_S = 1.9
 """Saturation headway: what each vehicle of a queue costs those behind (HCM: 1900 veh/h)."""
 PATIENCE_S = 20.0
 """Standing without a red light, drivers then try another way (assumption)."""
-AMBIENT_C = MILD_C
-"""Scenarios have no weather."""
 _QUEUED_MPS, _STANDING_MPS = 2.0, 0.3
 
 
@@ -31,10 +29,18 @@ class Fleet:
     """n vehicles; every public array is [n].
 
     `x` is the middle of the vehicle (and its antenna and sensor), m along `edge`. A parked
-    vehicle keeps the edge and position of its stall.
+    vehicle keeps the edge and position of its stall. `ambient_c` is the weather, which scenarios
+    do not have.
     """
 
-    def __init__(self, scenario: Scenario, city: City, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        city: City,
+        rng: np.random.Generator,
+        *,
+        ambient_c: float = MILD_C,
+    ) -> None:
         self.city, self.rng = city, rng
         self.router = Router(city.roads)
         groups = scenario.fleet
@@ -45,7 +51,7 @@ class Fleet:
         per = self.groups
         self.v_max: FloatArray = np.array([float(g.max_speed_mps) for g in groups])[per]
         self.half: FloatArray = np.array([c.length_m / 2 for c in cars])[per]
-        self.battery = Batteries(cars, per, AMBIENT_C)
+        self.battery = Batteries(cars, per, ambient_c)
         self.usable_j: FloatArray = self.battery.usable_j
         low, high = (np.array([float(g.soc[i]) for g in groups])[per] for i in (0, 1))
         self.soc: FloatArray = rng.uniform(low, high)

@@ -163,6 +163,17 @@ def test_vehicles_of_several_kinds_take_what_each_would_alone() -> None:
         assert together[mine] == pytest.approx(found)
 
 
+def test_climbing_costs_its_potential_energy_through_the_drivetrain() -> None:
+    car = VEHICLES["bolt_2017"]
+    pack, v, soc = Batteries([car], ONE), np.array([14.0]), np.array([0.6])
+    level = pack.terminal_w(ONE, v, v, v, 1.0)
+    uphill = pack.terminal_w(ONE, v, v, v, 1.0, np.array([0.7]))
+    lift = car.load.mass_kg * GRAVITY_MPS2 * 0.7
+    assert lift / 0.96 < (uphill - level)[0] < lift / 0.84
+    more = pack.drive_j(ONE, soc, v, v, v, 1.0, np.array([0.7]))
+    assert more > pack.drive_j(ONE, soc, v, v, v, 1.0) + lift
+
+
 def test_consumption_of_a_cycle_counts_its_own_steps() -> None:
     """Samples 1 s and 2 s apart on one straight ramp: the same drive."""
     car = replace(VEHICLES["leaf_30"], regen_kw=0.0)

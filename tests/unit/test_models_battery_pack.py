@@ -91,14 +91,19 @@ def test_on_ac_the_on_board_charger_limits_and_on_dc_the_station() -> None:
 def test_charging_power_does_not_rise_past_the_knee(car: str, station_w: float | None) -> None:
     for ambient_c in (-20.0, 22.0):
         socs, powers = checks.charge_session(VEHICLES[car], station_w, ambient_c, 30.0)
-        knee = int(np.flatnonzero(powers >= powers.max() * 0.9999)[-1])
-        assert (np.diff(powers[knee:]) <= 1e-6).all()
+        assert checks.rise_past_knee(powers)[1] == 0.0
         # It reaches the end, and the voltage never passes the cells' limit on the way.
         assert socs[-1] > 0.97
         pack = Batteries([VEHICLES[car]], ONE, ambient_c)
         volts = pack.voltage_v(np.zeros(socs.size, dtype=np.int64), socs, -powers)
         limit = CELL_MAX_V[VEHICLES[car].chemistry] * VEHICLES[car].cells
         assert volts.max() <= limit + 1e-6
+
+
+def test_a_rise_past_the_knee_is_seen() -> None:
+    assert checks.rise_past_knee(np.array([40.0, 50, 50, 30, 30, 20])) == (2, 0.0)
+    assert checks.rise_past_knee(np.array([40.0, 50, 50, 30, 50, 20])) == (2, 20.0)
+    assert checks.rise_past_knee(np.array([40.0, 50, 50])) == (2, 0.0)
 
 
 def test_in_the_cold_the_voltage_limit_tapers_earlier() -> None:
