@@ -33,11 +33,12 @@ check: setup  ## lint, types, import walls, templates
 
 constraints: setup  ## resolve the pins anew
 	$(BIN)/python -m pip install --quiet uv
-	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --python-version 3.11 --fork-strategy fewest \
+	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --extra validate --python-version 3.11 --fork-strategy fewest \
 	  --upgrade --no-emit-index-url --no-header --no-annotate -q ) > constraints.new
 	mv constraints.new constraints.txt
 
 validate: setup  ## every check of the models at full sample size; writes docs/validation.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[validate]'
 	$(BIN)/python -m fleet_sim.validation --out docs/validation.md
 
 soak: setup  ## the long tests
