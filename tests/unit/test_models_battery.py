@@ -29,6 +29,7 @@ from fleet_sim.models.battery_road import (
     wheel_force_n,
     wheel_work_j,
 )
+from fleet_sim.validation import _battery_sessions as sessions
 from fleet_sim.validation import battery as checks
 
 MPH = 0.44704
@@ -117,7 +118,7 @@ def test_heating_follows_the_table_and_the_heat_pump_wins_above_minus_7() -> Non
 
 def drive(car: str, dt: float, ambient_c: float = MILD_C) -> float:
     """Energy out of the store, J, for stops, accelerations and cruises of 20 min."""
-    time, speed = checks.saw()
+    time, speed = sessions.saw()
     fine = np.arange(0.0, time[-1] + dt / 2, dt)
     v = np.interp(fine, time, speed)
     pack = Batteries([VEHICLES[car]], ONE, ambient_c)
@@ -144,7 +145,7 @@ def test_cold_costs_heating_and_denser_air() -> None:
 @pytest.mark.parametrize("ambient_c", [-7.0, 22.0])
 @pytest.mark.parametrize("car", VEHICLES)
 def test_energy_closes(car: str, ambient_c: float) -> None:
-    assert checks.driving_closure(VEHICLES[car], ambient_c) == pytest.approx(0.0, abs=1e-3)
+    assert sessions.driving_closure(VEHICLES[car], ambient_c) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_vehicles_of_several_kinds_take_what_each_would_alone() -> None:

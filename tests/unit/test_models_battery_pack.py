@@ -18,6 +18,7 @@ from fleet_sim.models.battery_pack import (
     stored_power_w,
     table_ocv_v,
 )
+from fleet_sim.validation import _battery_sessions as sessions
 from fleet_sim.validation import battery as checks
 
 ONE = np.zeros(1, dtype=np.int64)
@@ -90,8 +91,8 @@ def test_on_ac_the_on_board_charger_limits_and_on_dc_the_station() -> None:
 @pytest.mark.parametrize("car", VEHICLES)
 def test_charging_power_does_not_rise_past_the_knee(car: str, station_w: float | None) -> None:
     for ambient_c in (-20.0, 22.0):
-        socs, powers = checks.charge_session(VEHICLES[car], station_w, ambient_c, 30.0)
-        assert checks.rise_past_knee(powers)[1] == 0.0
+        socs, powers = sessions.charge_session(VEHICLES[car], station_w, ambient_c, 30.0)
+        assert sessions.rise_past_knee(powers)[1] == 0.0
         # It reaches the end, and the voltage never passes the cells' limit on the way.
         assert socs[-1] > 0.97
         pack = Batteries([VEHICLES[car]], ONE, ambient_c)
@@ -101,9 +102,9 @@ def test_charging_power_does_not_rise_past_the_knee(car: str, station_w: float |
 
 
 def test_a_rise_past_the_knee_is_seen() -> None:
-    assert checks.rise_past_knee(np.array([40.0, 50, 50, 30, 30, 20])) == (2, 0.0)
-    assert checks.rise_past_knee(np.array([40.0, 50, 50, 30, 50, 20])) == (2, 20.0)
-    assert checks.rise_past_knee(np.array([40.0, 50, 50])) == (2, 0.0)
+    assert sessions.rise_past_knee(np.array([40.0, 50, 50, 30, 30, 20])) == (2, 0.0)
+    assert sessions.rise_past_knee(np.array([40.0, 50, 50, 30, 50, 20])) == (2, 20.0)
+    assert sessions.rise_past_knee(np.array([40.0, 50, 50])) == (2, 0.0)
 
 
 def test_in_the_cold_the_voltage_limit_tapers_earlier() -> None:
@@ -140,7 +141,7 @@ def test_times_to_charge_are_near_the_published_ones() -> None:
 
 def test_what_a_station_gives_is_stored_or_becomes_heat() -> None:
     for car in VEHICLES.values():
-        assert checks.charging_closure(car, -7.0, 20.0) == pytest.approx(0.0, abs=1e-9)
+        assert sessions.charging_closure(car, -7.0, 20.0) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_charging_does_not_depend_on_the_step() -> None:
