@@ -1,6 +1,7 @@
 """Side-looking ultrasonic ranging while driving by (ParkNet, MobiSys 2010).
 
-The geometry (what stands where) belongs to the world; here is what the sensor makes of it.
+The geometry (what stands where) belongs to the world; here is what the sensor makes of it:
+echo level above the noise, the chance that the echo is detected, and the reading.
 """
 
 from dataclasses import dataclass
@@ -8,29 +9,99 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleet_sim.models.arrays import FloatArray, Int16Array
+from fleet_sim.models.ultrasonic_air import (
+    AIR,
+    REFERENCE_C,
+    Air,
+    absorption_db_per_m,
+    uncompensated_scale,
+)
 
 NO_ECHO_CM = 0
+RELIABLE_SNR_DB = 9.54
+"""3:1 in amplitude: what reliable detection takes (TI SLAA732A)."""
+HALF_SNR_DB, SNR_WIDTH_DB = 6.0, 1.2
+"""Logistic of detection: half at 2:1 and 95 % at 3:1 (assumption)."""
+MIRROR_DEG, OBLIQUE_WIDTH_DEG = 12.5, 10.0
+"""Up to 12.5° a flank mirrors the pulse back; from there to 22.5° dropout grows evenly to its
+oblique value (assumption)."""
+OBLIQUE_LOSS_DB = 6.0
+"""What an oblique surface's echo has lost when it does come back (assumption)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UltrasonicPreset:
-    """A ranging sensor. Range 0.3-5 m: MaxBotix HRXL data sheet; 20 samples/s: ParkNet; noise,
-    dropout, cross-talk and beam are assumptions."""
+    """A ranging sensor. Noise, dropout, cross-talk and beam are assumptions for all presets."""
 
+    name: str
+    source: str
+    frequency_hz: float = 48e3
     rate_hz: int = 20
     min_m: float = 0.3
+    """The blind zone: what is nearer reads as this."""
     max_m: float = 5.0
+    """Here a large flat target straight ahead still has `RELIABLE_SNR_DB` in air of 20 °C."""
     beam_deg: float = 30.0
     """Full opening angle θ; the footprint at range R is 2 R tan(θ/2)."""
+    compensated: bool = True
+    """Whether it measures the air's temperature; else it takes it for 20 °C."""
     sigma_m: float = 0.005
     sigma_share: float = 0.005
     dropout: float = 0.02
-    """Share of echoes that are missed at normal incidence."""
+    """Share of strong echoes that are missed at normal incidence."""
+    dropout_oblique: float = 0.5
+    """The same beyond 20-25°."""
     crosstalk: float = 0.005
     """Share of samples that another sensor's pulse answers, uniform over the range."""
 
+    def __post_init__(self) -> None:
+        bounds = [("dropout", 0.0, 1.0), ("dropout_oblique", 0.0, 1.0), ("crosstalk", 0.0, 0.5)]
+        bounds += [("frequency_hz", 2e4, 5e5), ("rate_hz", 1, 100), ("beam_deg", 1.0, 120.0)]
+        bounds += [("min_m", 0.0, 5.0), ("max_m", self.min_m + 0.1, 20.0)]
+        bounds += [("sigma_m", 0.0, 1.0), ("sigma_share", 0.0, 1.0)]
+        for field, low, high in bounds:
+            value = getattr(self, field)
+            if not low <= value <= high:
+                raise ValueError(
+                    f"ultrasonic {self.name!r}: {field} {value!r} (allowed: {low:g}..{high:g})"
+                )
 
-ULTRASONIC = UltrasonicPreset()
+
+ULTRASONICS = {
+    preset.name: preset
+    for preset in (
+        UltrasonicPreset(
+            "hrxl_48k",
+            "range and temperature compensation: MaxBotix HRXL data sheet; 20 samples/s: ParkNet "
+            "(the HRXL itself gives 7.5/s); 48 kHz: assumption, common in cars' parking sensors",
+        ),
+        UltrasonicPreset(
+            "parknet",
+            "range 12-255 in and 20 samples/s: ParkNet; 48 kHz, no compensation: assumptions",
+            min_m=12 * 0.0254,
+            max_m=255 * 0.0254,
+            compensated=False,
+        ),
+        UltrasonicPreset(
+            "parking_58k",
+            "58 kHz: the class of transducers TI's SLAA732A is about; all else as hrxl_48k",
+            frequency_hz=58e3,
+        ),
+    )
+}
+
+
+def ultrasonic(name: str) -> UltrasonicPreset:
+    """The preset of that name; `ValueError` names those that exist."""
+    try:
+        return ULTRASONICS[name]
+    except KeyError:
+        known = ", ".join(sorted(ULTRASONICS))
+        raise ValueError(f"ultrasonic: {name!r} is unknown (allowed: {known})") from None
+
+
+ULTRASONIC = ULTRASONICS["hrxl_48k"]
+"""What the fleet carries."""
 
 
 def footprint_half_m(range_m: FloatArray, preset: UltrasonicPreset = ULTRASONIC) -> FloatArray:
@@ -38,8 +109,59 @@ def footprint_half_m(range_m: FloatArray, preset: UltrasonicPreset = ULTRASONIC)
     return range_m * float(np.tan(np.radians(preset.beam_deg / 2)))
 
 
+def obliqueness(incidence_deg: FloatArray) -> FloatArray:
+    """0 where a surface mirrors the pulse back, 1 where only its edges answer."""
+    return np.asarray(np.clip((np.abs(incidence_deg) - MIRROR_DEG) / OBLIQUE_WIDTH_DEG, 0.0, 1.0))
+
+
+def snr_db(
+    range_m: FloatArray,
+    target_db: FloatArray | float = 0.0,
+    preset: UltrasonicPreset = ULTRASONIC,
+    air: Air = AIR,
+) -> FloatArray:
+    """Echo level over noise, `S0 − 20 log10(2R) − 2αR + TS`, dB.
+
+    `range_m`: m, above 0; `target_db`: TS relative to a large flat target straight ahead. `S0`
+    is what gives such a target `RELIABLE_SNR_DB` at the preset's maximum range at 20 °C, 50 %.
+    """
+    alpha = absorption_db_per_m(preset.frequency_hz, air)
+    alpha_20 = absorption_db_per_m(preset.frequency_hz, Air(20.0, 50.0))
+    s0 = RELIABLE_SNR_DB + 20.0 * np.log10(2.0 * preset.max_m) + 2.0 * alpha_20 * preset.max_m
+    return np.asarray(s0 - 20.0 * np.log10(2.0 * range_m) - 2.0 * alpha * range_m + target_db)
+
+
+def detection_probability(
+    range_m: FloatArray,
+    incidence_deg: FloatArray | None = None,
+    target_db: FloatArray | float = 0.0,
+    preset: UltrasonicPreset = ULTRASONIC,
+    air: Air = AIR,
+) -> FloatArray:
+    """Chance that a surface at `range_m` is detected: logistic in SNR, less the dropout.
+
+    `incidence_deg`: between beam and surface normal, 0 without. 0 beyond the range and for `inf`.
+    """
+    inside = range_m <= preset.max_m
+    distance = np.where(inside, np.maximum(range_m, 0.01), preset.max_m)
+    missed: FloatArray | float = preset.dropout
+    if incidence_deg is not None:
+        oblique = obliqueness(incidence_deg)
+        missed = preset.dropout + (preset.dropout_oblique - preset.dropout) * oblique
+        target_db = target_db - OBLIQUE_LOSS_DB * oblique
+    level = snr_db(distance, target_db, preset, air)
+    heard = 1.0 / (1.0 + np.exp(np.clip((HALF_SNR_DB - level) / SNR_WIDTH_DB, -50.0, 50.0)))
+    return np.asarray(np.where(inside, (1.0 - missed) * heard, 0.0))
+
+
 def measure_cm(
-    range_m: FloatArray, rng: np.random.Generator, preset: UltrasonicPreset = ULTRASONIC
+    range_m: FloatArray,
+    rng: np.random.Generator,
+    preset: UltrasonicPreset = ULTRASONIC,
+    *,
+    incidence_deg: FloatArray | None = None,
+    target_db: FloatArray | float = 0.0,
+    air: Air = AIR,
 ) -> Int16Array:
     """Readings for true distances to the first surface in the beam, any shape.
 
@@ -48,9 +170,12 @@ def measure_cm(
     """
     noise = rng.standard_normal(range_m.shape)
     chance = rng.random(range_m.shape)
-    seen = (range_m <= preset.max_m) & (chance >= preset.dropout)
+    found = detection_probability(range_m, incidence_deg, target_db, preset, air)
+    seen = chance < found * (1.0 - preset.crosstalk)
     distance = np.where(seen, range_m, 0.0)
     distance += noise * (preset.sigma_m + preset.sigma_share * distance)
+    if not preset.compensated and air.temperature_c != REFERENCE_C:
+        distance *= float(uncompensated_scale(air.temperature_c))
     np.clip(distance, preset.min_m, preset.max_m, out=distance)
     # The upper end of the same draw decides on cross-talk: the two events exclude each other.
     stray = np.flatnonzero(chance >= 1.0 - preset.crosstalk)

@@ -1,16 +1,29 @@
 """What the side-looking sensor met during the last second of driving."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int16Array, IntArray
-from fleet_sim.models.ultrasonic import NO_ECHO_CM, ULTRASONIC, footprint_half_m, measure_cm
+from fleet_sim.models.ultrasonic import (
+    NO_ECHO_CM,
+    ULTRASONIC,
+    UltrasonicPreset,
+    footprint_half_m,
+    measure_cm,
+)
+from fleet_sim.models.ultrasonic_air import AIR, Air
 from fleet_sim.world.fleet import CRUISING, Fleet
-from fleet_sim.world.kerb import CAR_HALF_WIDTH_M, Kerb
+from fleet_sim.world.kerb import BACKGROUND_DB, CAR_DB, CAR_HALF_WIDTH_M, Kerb
 
 SAMPLES = ULTRASONIC.rate_hz
 MIN_MPS, MAX_MPS = 1.0, 55 / 3.6
 """The sensor works while driving, up to 55 km/h (Bosch, Mercedes)."""
 _KEEP_S, _EVERY_S = 1.0, 0.05
+CORNER_RADIUS_M = 0.3
+"""A car's corners in plan are round (assumption). The nearest point of a round corner faces the
+sensor, so it is heard, but spreads the pulse: its echo loses `10 log10(1 + R/a)` (the divergence
+of a pulse reflected by a cylinder of radius a)."""
 
 
 class Path:
@@ -52,6 +65,15 @@ class Path:
         return np.asarray(back.T)
 
 
+class Met(NamedTuple):
+    """The first surface in the beam, [k]."""
+
+    range_m: FloatArray
+    """`inf` for none."""
+    incidence_deg: FloatArray
+    target_db: FloatArray
+
+
 def sense(
     fleet: Fleet,
     kerb: Kerb,
@@ -59,6 +81,7 @@ def sense(
     idx: IntArray,
     now_s: float,
     rng: np.random.Generator,
+    air: Air = AIR,
 ) -> tuple[Int16Array, BoolArray]:
     """Readings of the last second, cm int16 [k, 20], oldest first, the last one now; and whether
     the sensor is on, bool [k]. All zero where it is off.
@@ -74,28 +97,57 @@ def sense(
         who = idx[rows]
         ages = np.arange(SAMPLES - 1, -1, -1) / ULTRASONIC.rate_hz
         back = path.back_m(who, ages, now_s, fleet.odo)
-        true = _ranges_m(fleet, kerb, who, back, now_s - ages)
-        readings[rows] = measure_cm(true, rng)
+        met = _met_on_the_way(fleet, kerb, who, back, now_s - ages)
+        readings[rows] = measure_cm(
+            met.range_m,
+            rng,
+            ULTRASONIC,
+            incidence_deg=met.incidence_deg,
+            target_db=met.target_db,
+            air=air,
+        )
     return readings, on
 
 
-def _ranges_m(
+def _met_on_the_way(
     fleet: Fleet, kerb: Kerb, who: IntArray, back: FloatArray, at_s: FloatArray
-) -> FloatArray:
-    """Distance to the first surface in the beam, m, `inf` for none, [k, samples]."""
-    stalls, roads = kerb.stalls, fleet.city.roads
+) -> Met:
+    """What was met `back` [k, samples] m ago, at `at_s` [samples]; [k, samples]."""
+    roads = fleet.city.roads
     s = fleet.x[who, None] - back
     before = s < 0
     edge = np.where(before, fleet.prev_edge[who, None], fleet.edge[who, None])
     s = np.where(before, s + roads.length[edge], s)
     known = (edge >= 0) & (s >= 0) & (at_s >= fleet.on_road_since_s[who, None])
-    edge, s = edge[known], s[known]
+    edge, s = edge[known], np.minimum(s[known], roads.length[edge[known]] - 1e-6)
     when = np.broadcast_to(at_s, known.shape)[known]
     sensor = np.broadcast_to((fleet.lane_bias[who] + CAR_HALF_WIDTH_M)[:, None], known.shape)[known]
+    found = meet(kerb, edge, s, sensor, when)
+    met = Met(np.full(known.shape, np.inf), np.zeros(known.shape), np.zeros(known.shape))
+    for whole, part in zip(met, found, strict=True):
+        whole[known] = part
+    return met
 
-    cell = stalls.cell(edge, np.minimum(s, roads.length[edge] - 1e-6))
+
+def meet(
+    kerb: Kerb,
+    edge: IntArray,
+    s: FloatArray,
+    sensor: FloatArray,
+    when: FloatArray,
+    preset: UltrasonicPreset = ULTRASONIC,
+) -> Met:
+    """What a beam to the right meets first, all [k].
+
+    `s`: of the sensor along `edge`, m, 0 to below its length; `sensor`: how far right of the
+    lane's centre it is, m; `when`: s, now or within the second before.
+    """
+    stalls, things = kerb.stalls, kerb.things
+    cell = stalls.cell(edge, s)
+    met = Met(
+        stalls.cell_background_m[cell] - sensor, np.zeros(s.size), np.full(s.size, BACKGROUND_DB)
+    )
     nearest = stalls.cell_stall[cell].astype(np.int64)
-    found = stalls.cell_background_m[cell] - sensor
     if stalls.n:
         # A car may reach into the beam from the stall on either side of the nearest one's middle.
         beside = nearest + np.where(s > stalls.offset[nearest], 1, -1)
@@ -103,20 +155,62 @@ def _ranges_m(
             inside = np.clip(stall, 0, stalls.n - 1)
             same = (stall >= 0) & (stall < stalls.n) & (nearest >= 0)
             same &= stalls.edge[inside] == edge
-            found = np.where(same, np.minimum(found, _car_m(kerb, inside, s, sensor, when)), found)
-    ranges = np.full(known.shape, np.inf)
-    ranges[known] = found
-    return ranges
+            earlier = when < kerb.changed_s[inside]
+            same &= np.where(earlier, kerb.was_occupied[inside], kerb.truth.occupied[inside])
+            at = np.flatnonzero(same)
+            row, inside = earlier[at].astype(np.int64), inside[at]
+            along = s[at] - kerb.centre[row, inside]
+            _nearer(
+                met,
+                at,
+                along,
+                kerb.half[row, inside],
+                kerb.side[row, inside] - sensor[at],
+                kerb.yaw_deg[row, inside],
+                CAR_DB,
+                preset,
+            )
+    thing = things.cell[cell]
+    at = np.flatnonzero(thing >= 0)
+    if at.size:
+        which = thing[at]
+        _nearer(
+            met,
+            at,
+            s[at] - things.centre[which],
+            things.half[which],
+            things.side[which] - sensor[at],
+            things.yaw_deg[which],
+            things.target_db[which],
+            preset,
+        )
+    return met
 
 
-def _car_m(
-    kerb: Kerb, stall: IntArray, s: FloatArray, sensor: FloatArray, when: FloatArray
-) -> FloatArray:
-    """Distance to the car that stood in `stall` at `when`, `inf` without one in the beam."""
-    earlier = when < kerb.changed_s[stall]
-    row = earlier.astype(np.int64)
-    occupied = np.where(earlier, kerb.was_occupied[stall], kerb.truth.occupied[stall])
-    side = kerb.side[row, stall] - sensor
-    beyond = np.maximum(np.abs(s - kerb.centre[row, stall]) - kerb.half[row, stall], 0.0)
-    hit = occupied & (beyond <= footprint_half_m(side))
-    return np.where(hit, np.hypot(side, beyond), np.inf)
+def _nearer(
+    met: Met,
+    at: IntArray,
+    along: FloatArray,
+    half: FloatArray,
+    side: FloatArray,
+    yaw_deg: FloatArray,
+    target_db: FloatArray | float,
+    preset: UltrasonicPreset,
+) -> None:
+    """Put the boxes into `met[at]` where they are in the beam and nearer than what is there.
+
+    `along`: of the sensor from the box's middle; the rest as in `Kerb`, `side` from the sensor.
+    """
+    beyond = np.maximum(np.abs(along) - half, 0.0)
+    # A box that stands askew is nearer at one end.
+    side = np.maximum(side + np.clip(along, -half, half) * np.tan(np.radians(yaw_deg)), 0.05)
+    distance = np.hypot(side, beyond)
+    hit = (beyond <= footprint_half_m(side, preset)) & (distance < met.range_m[at])
+    at = at[hit]
+    distance, beyond = distance[hit], beyond[hit]
+    met.range_m[at] = distance
+    met.incidence_deg[at] = np.abs(yaw_deg[hit]) + np.degrees(np.arcsin(beyond / distance))
+    round_db = np.where(beyond > 0.0, 10.0 * np.log10(1.0 + distance / CORNER_RADIUS_M), 0.0)
+    if isinstance(target_db, np.ndarray):
+        target_db = target_db[hit]
+    met.target_db[at] = target_db - round_db

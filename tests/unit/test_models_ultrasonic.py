@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from fleet_sim.models.ultrasonic import NO_ECHO_CM, ULTRASONIC, footprint_half_m, measure_cm
+from fleet_sim.models.ultrasonic import (
+    NO_ECHO_CM,
+    RELIABLE_SNR_DB,
+    ULTRASONIC,
+    ULTRASONICS,
+    UltrasonicPreset,
+    detection_probability,
+    footprint_half_m,
+    measure_cm,
+    snr_db,
+    ultrasonic,
+)
+from fleet_sim.models.ultrasonic_air import Air, absorption_db_per_m
 
 N = 40_000
 
@@ -40,6 +52,70 @@ def test_blind_zone_reads_as_minimum_and_beyond_the_range_is_no_echo() -> None:
 
 def test_footprint_at_2_m_is_107_cm() -> None:
     assert 2 * footprint_half_m(np.array([2.0]))[0] == pytest.approx(1.07, abs=0.005)
+
+
+@pytest.mark.parametrize(("incidence", "missed"), [(0, 0.02), (12, 0.02), (17.5, 0.26), (25, 0.5)])
+def test_dropout_grows_from_2_percent_to_half_where_a_flank_is_oblique(
+    incidence: float, missed: float
+) -> None:
+    reading = measure_cm(
+        np.full(N, 1.5), np.random.default_rng(7), incidence_deg=np.full(N, float(incidence))
+    )
+    assert (reading == NO_ECHO_CM).mean() == pytest.approx(missed, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ULTRASONICS)
+def test_a_flat_target_at_the_maximum_range_is_3_to_1_above_the_noise_at_20_degrees(
+    name: str,
+) -> None:
+    preset = ultrasonic(name)
+    assert snr_db(np.array([preset.max_m]), 0.0, preset, Air(20.0)) == pytest.approx(
+        RELIABLE_SNR_DB
+    )
+
+
+def test_doubling_the_range_costs_6_db_and_the_airs_share() -> None:
+    air = Air(0.0)
+    near, far = snr_db(np.array([1.0, 2.0]), 0.0, ULTRASONIC, air)
+    assert near - far == pytest.approx(6.02 + 2 * absorption_db_per_m(48e3, air), abs=0.01)
+
+
+def test_a_weak_target_is_lost_in_the_distance_and_in_humid_heat_sooner() -> None:
+    at = np.array([1.2, 4.9])
+    air = Air(20.0)
+    flat = detection_probability(at, air=air)
+    pole = detection_probability(at, target_db=-15.0, air=air)
+    assert flat == pytest.approx([0.98, 0.948], abs=0.005)
+    assert pole[0] > 0.95
+    assert pole[1] < 0.02
+    hot = detection_probability(at, target_db=-3.0, air=Air(28.0))
+    cold = detection_probability(at, target_db=-3.0, air=Air(0.0))
+    assert cold[1] - hot[1] > 0.3
+
+
+@pytest.mark.parametrize(("name", "bias"), [("parknet", 1.0555), ("hrxl_48k", 1.0)])
+def test_only_a_sensor_without_a_thermometer_reads_too_far_in_the_cold(
+    name: str, bias: float
+) -> None:
+    reading = measure_cm(
+        np.full(N, 2.0), np.random.default_rng(8), ultrasonic(name), air=Air(-10.0)
+    )
+    assert np.median(reading[reading > 0]) == pytest.approx(200 * bias, abs=0.6)
+
+
+def test_presets_say_where_their_figures_come_from() -> None:
+    assert all(preset.source and preset.name == name for name, preset in ULTRASONICS.items())
+
+
+def test_unknown_presets_and_impossible_figures_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"ultrasonic: 'sr04'.*allowed: hrxl_48k, parking_58k, parknet"
+    ):
+        ultrasonic("sr04")
+    with pytest.raises(ValueError, match=r"ultrasonic 'x': dropout -0.1 \(allowed: 0..1\)"):
+        UltrasonicPreset("x", "none", dropout=-0.1)
+    with pytest.raises(ValueError, match=r"ultrasonic 'x': max_m 0.2 \(allowed: 0.4..20\)"):
+        UltrasonicPreset("x", "none", max_m=0.2)
 
 
 def test_shape_and_type_are_kept() -> None:

@@ -60,6 +60,55 @@ def test_cars_stand_inside_their_stalls(kerb: Kerb, monkeypatch: pytest.MonkeyPa
     assert 2 * kerb.half[0].mean() == pytest.approx(4.6, abs=0.1)
 
 
+def test_parked_cars_differ_in_length_place_and_angle(kerb: Kerb) -> None:
+    n = kerb.stalls.n
+    kerb.take(1.0, np.arange(n), np.full(n, BACKGROUND))
+    length = 2 * kerb.half[0]
+    assert np.percentile(length, 2) < 3.9
+    assert np.percentile(length, 98) > 5.4
+    shift = kerb.centre[0] - kerb.stalls.offset
+    assert 0.3 < shift.std() < 0.6
+    assert np.abs(shift.mean()) < 0.06
+    assert kerb.side[0].std() == pytest.approx(np.hypot(0.14, 0.05), abs=0.03)
+    assert kerb.yaw_deg[0].std() == pytest.approx(1.5, rel=0.15)
+
+
+def test_things_stand_beside_stalls_and_take_nobodys_place() -> None:
+    stalls = City.generate(GeneratedCity(blocks=(14, 14)), 2).stalls
+    things = Kerb(stalls, np.random.default_rng(1)).things
+    cars, edges = things.is_car, stalls.first.size - 1
+    assert things.n == things.edge.size == things.side.size
+    low, high = stalls.offset - stalls.length / 2, stalls.offset + stalls.length / 2
+    for k in np.flatnonzero(cars):
+        mine = slice(stalls.first[things.edge[k]], stalls.first[things.edge[k] + 1])
+        assert mine.stop > mine.start
+        begin, end = things.centre[k] - things.half[k], things.centre[k] + things.half[k]
+        assert ((end <= low[mine] + 1e-9) | (begin >= high[mine] - 1e-9)).all()
+        assert begin > 5.9
+        assert end < 94.1
+    # Driveways are 12 % of the slots on legal sides, and each such side has two corners.
+    used = int((np.diff(stalls.first) > 0).sum())
+    gaps = stalls.n * 0.12 / 0.88 + 2 * used
+    assert cars.sum() / gaps == pytest.approx(kerb_module.ILLEGAL_SHARE, rel=0.25)
+    assert (~cars).sum() == pytest.approx(stalls.n * 6.7 * kerb_module.BINS_PER_M, rel=0.15)
+    assert used < edges
+
+
+def test_the_cell_of_a_thing_leads_to_it(kerb: Kerb) -> None:
+    things = kerb.things
+    here = kerb.stalls.cell(things.edge, things.centre)
+    found = things.cell[here]
+    assert (found >= 0).all()
+    assert (things.edge[found] == things.edge).all()
+    assert (np.abs(things.centre[found] - things.centre) <= 4.0).all()
+    assert (found == np.arange(things.n)).mean() > 0.9
+
+
+def test_a_city_without_stalls_has_no_things() -> None:
+    bare = City.generate(GeneratedCity(blocks=(2, 2), legal_kerb=0.0), 1)  # type: ignore[arg-type]
+    assert Kerb(bare.stalls, np.random.default_rng(1)).things.n == 0
+
+
 def test_residual_dwell_is_the_equilibrium_law() -> None:
     """Mean residual of a renewal process is E[D²] / 2 E[D]."""
     rng = np.random.default_rng(3)

@@ -30,6 +30,7 @@ class Probe:
         self.kerb.free(0.0, np.flatnonzero(self.world.truth.occupied))
         self.kerb.changed_s[:] = -np.inf
         self.world.city.stalls.cell_background_m[:] = np.inf
+        self.kerb.things.cell[:] = -1
         self.fleet.lane_bias[:] = 0.0
         self.path = sonar.Path(self.fleet.odo)
         self.now_s = 0.0
@@ -180,3 +181,50 @@ def test_things_behind_the_kerb_are_seen_where_no_car_is() -> None:
     probe.move(1.0)
     cm = probe.sense()[0]
     assert np.median(cm[cm > 0]) == pytest.approx(380, abs=3)
+
+
+def test_a_car_in_a_driveway_is_seen_like_any_other() -> None:
+    probe = Probe()
+    things, stalls = probe.kerb.things, probe.world.city.stalls
+    car = int(np.flatnonzero(things.is_car)[0])
+    edge, centre = int(things.edge[car]), float(things.centre[car])
+    probe.place(edge, centre - 4.0, 5.0)
+    probe.move(0.8)
+    assert (probe.sense()[0][10:] == 0).mean() > 0.8
+    things.cell[stalls.cell(np.full(9, edge), centre + np.arange(-4.0, 5.0))] = car
+    cm = probe.sense()[0]
+    assert np.median(cm[-8:]) == pytest.approx(100 * (things.side[car] - 0.9), abs=12)
+
+
+def met(probe: Probe, stall: int, s: np.ndarray) -> sonar.Met:
+    edge = np.full(s.size, probe.world.city.stalls.edge[stall])
+    return sonar.meet(probe.kerb, edge, s, np.full(s.size, 0.9), np.full(s.size, np.inf))
+
+
+def test_a_flank_mirrors_and_a_corner_is_weaker_and_oblique() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    kerb = probe.kerb
+    kerb.yaw_deg[0, stall] = 0.0
+    end = kerb.centre[0, stall] + kerb.half[0, stall]
+    side = kerb.side[0, stall] - 0.9
+    found = met(probe, stall, end + side * np.tan(np.radians([-40.0, 10.0, 14.9, 15.1])))
+    assert found.range_m[:3] == pytest.approx(side / np.cos(np.radians([0, 10, 14.9])))
+    assert found.range_m[3] == np.inf
+    assert found.incidence_deg[:3] == pytest.approx([0, 10, 14.9])
+    assert found.target_db[0] == 0.0
+    expected = -10 * np.log10(1 + found.range_m[1:3] / sonar.CORNER_RADIUS_M)
+    assert found.target_db[1:3] == pytest.approx(expected)
+
+
+def test_a_car_that_stands_askew_is_nearer_at_one_end_and_seen_askew() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    kerb = probe.kerb
+    kerb.yaw_deg[0, stall] = 3.0
+    middle = kerb.centre[0, stall]
+    found = met(probe, stall, np.array([middle - 1.5, middle, middle + 1.5]))
+    assert found.range_m[2] - found.range_m[0] == pytest.approx(3 * np.tan(np.radians(3)))
+    assert found.incidence_deg == pytest.approx([3.0] * 3)
