@@ -1,6 +1,7 @@
 """Sound in air: its speed, what a thermometer's absence costs, and how much the air takes."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -42,6 +43,7 @@ def uncompensated_scale(temperature_c: FloatArray | float) -> FloatArray:
     return np.asarray(speed_of_sound_mps(REFERENCE_C) / speed_of_sound_mps(temperature_c))
 
 
+@lru_cache(maxsize=64)
 def absorption_db_per_m(frequency_hz: float, air: Air = AIR) -> float:
     """Pure-tone attenuation by ISO 9613-1:1993, equations 3-5 and B.2-B.3, dB/m one way."""
     kelvin = air.temperature_c + 273.15

@@ -3,7 +3,7 @@
 Nothing here is shared with the cloud's functions: a mistake there cannot hide one here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -205,3 +205,24 @@ class Matcher:
         score -= lags**2 / (2 * _PRIOR_SIGMA_M**2)
         best = lags[score.argmax(axis=1)]
         return passes._replace(error_m=passes.error_m - best[:, None])
+
+
+def draw_pass(axes: Any, street: Street, edge: int, speed_kmh: float) -> None:
+    """One pass along `edge`: stalls, cars, things, and what the sensor reads of them."""
+    passes = drive(street, np.array([edge]), speed_kmh * KMH, reception=None)
+    kerb, stalls, things = street.kerb, street.city.stalls, street.kerb.things
+    ends: FloatArray = np.array([-1.0, 1.0])
+    for k in range(int(stalls.first[edge]), int(stalls.first[edge + 1])):
+        axes.plot(stalls.offset[k] + ends * stalls.length[k] / 2, [0.1, 0.1], "|-", color="0.6")
+        if kerb.truth.occupied[k]:
+            near = np.full(2, kerb.side[0, k] - passes.sensor_m[0])
+            axes.plot(kerb.centre[0, k] + ends * kerb.half[0, k], near, lw=6, alpha=0.3, color="C0")
+    for k in np.flatnonzero(things.edge == edge).tolist():
+        near = np.full(2, things.side[k] - passes.sensor_m[0])
+        axes.plot(things.centre[k] + ends * things.half[k], near, lw=6, alpha=0.5, color="C1")
+    heard = passes.cm[0] > 0
+    axes.plot(passes.s[0, heard], passes.cm[0, heard] / 100, "k.", ms=4)
+    axes.plot(passes.s[0, ~heard], np.zeros((~heard).sum()), "rx", ms=3)
+    axes.axhline(DIP_DEPTH_CM / 100, color="0.5", ls="--", lw=1)
+    axes.set(xlabel="along the lane, m", ylabel="range, m", ylim=(-0.2, 5.2))
+    axes.set_title(f"A pass at {speed_kmh:g} km/h: cars, things (orange), no echo (red)")

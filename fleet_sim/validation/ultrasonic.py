@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fleet_sim.models.arrays import FloatArray, IntArray
-from fleet_sim.models.gnss import OPEN, STREET
+from fleet_sim.models.arrays import FloatArray
+from fleet_sim.models.gnss import ATM_TAU_S, OPEN, STREET
 from fleet_sim.models.ultrasonic import (
     footprint_half_m,
     measure_cm,
@@ -21,6 +21,7 @@ from fleet_sim.validation._drive_by import (
     Passes,
     Street,
     carry,
+    draw_pass,
     drive,
     find_dips,
     judge,
@@ -32,6 +33,8 @@ OCCUPANCY = 0.7
 """Middle of SFpark's target of 60-80 %."""
 BLOCKS = (10, 10)
 SPEEDS_KMH = (20, 30, 50)
+_ATMOSPHERES = 4
+"""Passes of each city, so far apart that the error all vehicles share is a new one."""
 
 ABSORPTION = {(48e3, 0.0): 0.56, (48e3, 20.0): 1.60, (58e3, 0.0): 0.72, (58e3, 20.0): 1.92}
 """dB/m at 50 % humidity by an independent implementation of ISO 9613-1."""
@@ -101,10 +104,12 @@ def _error(streets: list[Street], kmh: float, reception: int | None, how: str = 
     """Share of stalls that one pass judges wrongly; `how` as in `_placed`, or `bridged`."""
     wrong = []
     for street in streets:
-        passes = drive(street, street.edges, kmh * KMH, reception=reception)
-        dips = find_dips(_placed(street, passes, how), bridge=int(how == "bridged"))
-        looks = judge(street, passes, dips)
-        wrong.append((looks.occupied != street.kerb.truth.occupied[looks.stall]).mean())
+        for _ in range(_ATMOSPHERES):
+            street.gnss.step(100 * ATM_TAU_S)
+            passes = drive(street, street.edges, kmh * KMH, reception=reception)
+            dips = find_dips(_placed(street, passes, how), bridge=int(how == "bridged"))
+            looks = judge(street, passes, dips)
+            wrong.append((looks.occupied != street.kerb.truth.occupied[looks.stall]).mean())
     return float(np.mean(wrong))
 
 
@@ -131,12 +136,12 @@ def single_pass(scale: float) -> Outcome:
         f"street class {100 * street:.1f} % ({parts})",
         0.08 <= street <= 0.16,
         "The along-track error of class street (CEP50 4 m, CEP95 12 m, both assumptions) carries "
-        "it: its RMS of 4.6 m exceeds half a stall, 3.35 m, so that a third of the dips fall to a "
-        "neighbour. Without it the sensor alone errs in a few per cent, nearly all of them "
-        "dips that one lost echo cuts in two (2 % dropout, assumption); bridging one sample "
-        "leaves next to none, so that the sensor alone is cleaner than ParkNet's. Under open "
-        "sky, or matched to the registry along the track, the error is what ParkNet had. No "
-        "figure was fitted to bring the street class into the range.",
+        "it: its RMS exceeds half a stall, 3.35 m, so that dips fall to a neighbour. The sensor "
+        "alone errs in a few per cent, nearly all of them dips that one lost echo cuts in two (2 % "
+        "dropout, assumption); bridging one sample leaves next to none, so alone it is cleaner "
+        "than ParkNet's. Cars outside stalls err only where positions do. Class open, which is "
+        "nearer to ParkNet's suburb, comes into the range, and so nearly does class street once "
+        "matched to the registry along the track. No figure was fitted to bring it there.",
     )
 
 
@@ -261,27 +266,8 @@ def plot_absorption(axes: Any) -> None:
     axes.legend()
 
 
-def plot_trace(axes: Any) -> None:
-    street = Street((3, 3), OCCUPANCY, 4)
-    edge: IntArray = np.array([2])
-    passes, kerb = drive(street, edge, 30 * KMH, reception=None), street.kerb
-    stalls = street.city.stalls
-    for k in range(int(stalls.first[2]), int(stalls.first[3])):
-        half = stalls.length[k] / 2
-        axes.plot([stalls.offset[k] - half, stalls.offset[k] + half], [0.1, 0.1], "|-", color="0.6")
-        if kerb.truth.occupied[k]:
-            near = kerb.side[0, k] - passes.sensor_m[0]
-            ends = kerb.centre[0, k] + np.array([-1, 1]) * kerb.half[0, k]
-            axes.plot(ends, [near, near], lw=6, alpha=0.3, color="C0")
-    for k in np.flatnonzero(kerb.things.edge == 2).tolist():
-        ends = kerb.things.centre[k] + np.array([-1, 1]) * kerb.things.half[k]
-        axes.plot(ends, np.full(2, kerb.things.side[k]) - passes.sensor_m[0], lw=6, color="C1")
-    heard = passes.cm[0] > 0
-    axes.plot(passes.s[0, heard], passes.cm[0, heard] / 100, "k.", ms=4)
-    axes.plot(passes.s[0, ~heard], np.zeros((~heard).sum()), "rx", ms=3)
-    axes.axhline(DIP_DEPTH_CM / 100, color="0.5", ls="--", lw=1)
-    axes.set(xlabel="along the lane, m", ylabel="range, m", ylim=(-0.2, 5.2))
-    axes.set_title("One pass at 30 km/h: cars in stalls, things (orange), no echo (red)")
+def plot_pass(axes: Any) -> None:
+    draw_pass(axes, Street((3, 3), OCCUPANCY, 4), 2, 30)
 
 
 def plot_reliability(axes: Any) -> None:
@@ -299,9 +285,7 @@ CHECKS = (
         air,
         plot_absorption,
     ),
-    Check(
-        "ultrasonic.1", "apparent car length", "L + footprint ± v/f", apparent_length, plot_trace
-    ),
+    Check("ultrasonic.1", "apparent car length", "L + footprint ± v/f", apparent_length, plot_pass),
     Check("ultrasonic.2", "bias at -10 °C, uncompensated", "+5.5 % ± 0.3", cold_bias),
     Check(
         "ultrasonic.3",
