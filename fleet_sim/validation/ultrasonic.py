@@ -139,9 +139,9 @@ def single_pass(scale: float) -> Outcome:
         "it: its RMS exceeds half a stall, 3.35 m, so that dips fall to a neighbour. The sensor "
         "alone errs in a few per cent, nearly all of them dips that one lost echo cuts in two (2 % "
         "dropout, assumption); bridging one sample leaves next to none, so alone it is cleaner "
-        "than ParkNet's. Cars outside stalls err only where positions do. Class open, which is "
-        "nearer to ParkNet's suburb, comes into the range, and so nearly does class street once "
-        "matched to the registry along the track. No figure was fitted to bring it there.",
+        "than ParkNet's. Cars outside stalls make errors only where positions do. Class open comes "
+        "into the range, and nearly so does class street once matched to the registry along the "
+        "track. No figure was fitted to bring it there.",
     )
 
 
@@ -220,7 +220,7 @@ def speeds(scale: float) -> Outcome:
         "gives seven samples at 50 km/h. The dip detector errs less when faster, because each "
         "sample has its own chance of dropping out and fewer samples cut fewer dips in two. "
         "Wind and tyre noise, and the delay between fix and samples (0.1 s are 1.4 m at 50 km/h), "
-        "would turn this; neither is modelled, as no published figure was at hand.",
+        "could turn this; neither is modelled, as no published figure was at hand.",
     )
 
 
