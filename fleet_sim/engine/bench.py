@@ -113,7 +113,7 @@ def _parts(world: World) -> dict[str, float]:
         ("motion", world.fleet, "drive"),
         ("trips", world._trips, "step"),
         ("gnss", world._gnss, "step"),
-        ("radio", world._links, "step"),
+        ("radio", world._signal, "step"),
     ):
         _time_calls(owner, method, name, spent)
     try:
@@ -125,7 +125,7 @@ def _parts(world: World) -> dict[str, float]:
             (world.fleet, "drive"),
             (world._trips, "step"),
             (world._gnss, "step"),
-            (world._links, "step"),
+            (world._signal, "step"),
         ):
             del owner.__dict__[method]
     return {name: seconds * 1e6 / (_SAMPLES * world.n) for name, seconds in spent.items()}
