@@ -33,8 +33,9 @@ check: setup  ## lint, types, import walls, templates
 
 constraints: setup  ## resolve the pins anew
 	$(BIN)/python -m pip install --quiet uv
-	( head -2 constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --extra dev --extra validate --python-version 3.11 --fork-strategy fewest \
-	  --upgrade --no-emit-index-url --no-header --no-annotate -q ) > constraints.new
+	( grep '^#' constraints.txt; $(BIN)/uv pip compile --universal pyproject.toml --all-extras \
+	  --python-version 3.11 --fork-strategy fewest --upgrade \
+	  --no-emit-index-url --no-header --no-annotate -q ) > constraints.new
 	mv constraints.new constraints.txt
 
 validate: setup  ## every check of the models at full sample size; writes docs/validation.md
