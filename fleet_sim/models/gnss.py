@@ -1,126 +1,155 @@
-"""Satellite positioning error: per axis `e = b_atm(t) + b_mp(x, y) + w`.
+"""Satellite positioning: error, reported accuracy and kind of fix of all vehicles of one city.
 
-`b_atm` (ionosphere, troposphere, orbits) is one Gauss-Markov process shared by all vehicles of a
-city. `b_mp` (multipath) is a field frozen in space, so that two passes of one street repeat the
-same bias. `w` is white. The multipath's scale is itself a lognormal field for the heavy tail that
-streets and canyons show (CEP95/CEP50 above the 2.08 of an isotropic Gaussian).
+Per axis `e = HDOP(t) / mean HDOP * (b_atm(x, y, t) + b_mp(x, y) + w(t))`.
+
+`b_atm` (ionosphere, troposphere, orbits) is one Gauss-Markov process for neighbours. `b_mp`
+(multipath) is a field frozen in space, so that two passes of one street repeat the same bias; its
+scale is itself a lognormal field, for the heavy tail of streets and canyons (CEP95/CEP50 above the
+2.08 of an isotropic Gaussian). `w` is each receiver's own noise, Gauss-Markov too. Satellite
+geometry scales them all, so that drms / HDOP of a class is constant. Where there is no sky the
+vehicle reckons (`gnss_reckoning`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from fleet_sim.models.arrays import FloatArray, IntArray
-
-ATM_SIGMA_M = 1.5
-"""Per axis (assumption: makes errors 50 m apart under open sky correlate above 0.6)."""
-ATM_TAU_S = 900.0
-"""Lower end of the 900-2700 s published for tropospheric residuals (NAVIGATION)."""
-MP_SPACING_M = 33.0
-"""Lattice spacing of the multipath field; gives a correlation length of about 30 m (assumption)."""
-SCALE_SPACING_M = 100.0
-"""Lattice spacing of the multipath's scale: about one block (assumption)."""
-_LATTICE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Reception:
-    """A class of sky view. All figures per axis, m.
-
-    The multipath's standard deviation at a place is `mp_median_m * exp(mp_log_sigma * g)` with `g`
-    standard normal. Fitted by Gauss-Hermite quadrature so that, with the shared part, the class
-    has the stated CEP50 and CEP95 within 10 %.
-    """
-
-    name: str
-    white_m: float
-    mp_median_m: float
-    mp_log_sigma: float
-    cep50_m: float
-    cep95_m: float
-
-
-RECEPTION = (
-    # CEP targets are assumptions. Open sky is nearly Gaussian, which its 2/5 m is not: fitted to
-    # 2.14/4.59 m, within 10 % of both.
-    Reception("open", 0.3, 0.902, 0.3854, 2.0, 5.0),
-    Reception("street", 0.6, 2.979, 0.5647, 4.0, 12.0),
-    Reception("canyon", 1.0, 6.828, 0.6575, 8.0, 30.0),
+from fleet_sim.models.arrays import FloatArray, Int8Array, IntArray
+from fleet_sim.models.gnss_field import Atmosphere, LatticeFields
+from fleet_sim.models.gnss_presets import (
+    ATM_SIGMA_M,
+    CANYON,
+    COVERED,
+    MP_SPACING_M,
+    OPEN,
+    RECEPTION,
+    SCALE_SPACING_M,
+    STREET,
+    Receiver,
 )
-OPEN, STREET, CANYON = range(3)
+from fleet_sim.models.gnss_reckoning import SATELLITE, Reckoning
+from fleet_sim.models.gnss_sky import SIDEREAL_DAY_S, Sky
+
+__all__ = ["CANYON", "COVERED", "OPEN", "RECEPTION", "STREET", "Fixes", "GnssModel", "Positions"]
+
+Positions: TypeAlias = Callable[[IntArray], tuple[FloatArray, FloatArray]]
+"""East and north, m, of the vehicles asked for."""
 
 
-def gauss_markov_step(
-    b: FloatArray, dt_s: float, tau_s: float, sigma: float, rng: np.random.Generator
-) -> FloatArray:
-    """Advance a stationary first-order Gauss-Markov process by any `dt_s`: exact in law."""
-    phi = np.exp(-dt_s / tau_s)
-    return np.asarray(phi * b + sigma * np.sqrt(1.0 - phi * phi) * rng.standard_normal(b.shape))
+class Fixes(NamedTuple):
+    """What k receivers say."""
 
-
-class LatticeField:
-    """Standard normal field in the plane: bilinear value noise, unit variance everywhere.
-
-    Periodic with `128 * spacing_m` (4.2 km for multipath): beyond that distance it repeats.
-    """
-
-    def __init__(self, channels: int, spacing_m: float, rng: np.random.Generator) -> None:
-        self._values = rng.standard_normal((_LATTICE * _LATTICE, channels))
-        self._spacing_m = spacing_m
-
-    def at(self, x_m: FloatArray, y_m: FloatArray) -> FloatArray:
-        """Field at points: float64 [k] and [k] → [k, channels]."""
-        u, v = x_m / self._spacing_m, y_m / self._spacing_m
-        iu, iv = np.floor(u), np.floor(v)
-        fu, fv = u - iu, v - iv
-        i0 = iu.astype(np.int64) % _LATTICE
-        j0 = iv.astype(np.int64) % _LATTICE * _LATTICE
-        i1 = (i0 + 1) % _LATTICE
-        j1 = (j0 + _LATTICE) % (_LATTICE * _LATTICE)
-        weights = np.stack(((1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv))
-        # Interpolation averages variance away between lattice points; divide it back in.
-        weights /= np.sqrt(np.einsum("ck,ck->k", weights, weights))
-        corners = self._values[np.stack((j0 + i0, j0 + i1, j1 + i0, j1 + i1))]
-        return np.asarray(np.einsum("ck,ckf->kf", weights, corners))
+    error_m: FloatArray
+    """[k, 2] east, north: reported less true position."""
+    acc_m: FloatArray
+    """[k] drms that the receiver reports. It knows the scale of its errors, not their values."""
+    fix: Int8Array
+    """[k] 0 no position, 1 dead reckoning, 2 satellite fix."""
 
 
 class GnssModel:
-    """Positioning errors of all vehicles of one city.
+    """The receivers of n vehicles. Positions are metres east and north of the city's centre.
 
-    `field_rng` draws what is frozen (the multipath), `rng` what moves on.
+    `which` [n] indexes `receivers`. `field_rng` draws what is frozen (multipath, which satellites
+    are up when it begins), `rng` what moves on. `ValueError` for a latitude off the globe.
     """
 
-    def __init__(self, field_rng: np.random.Generator, rng: np.random.Generator) -> None:
-        self._multipath = LatticeField(2, MP_SPACING_M, field_rng)
-        self._scale = LatticeField(1, SCALE_SPACING_M, field_rng)
-        self._rng = rng
-        self.b_atm: FloatArray = ATM_SIGMA_M * rng.standard_normal(2)
-        self._white = np.array([r.white_m for r in RECEPTION])
+    def __init__(
+        self,
+        receivers: Sequence[Receiver],
+        which: IntArray,
+        lat_deg: float,
+        field_rng: np.random.Generator,
+        rng: np.random.Generator,
+    ) -> None:
+        if not -90.0 <= lat_deg <= 90.0:
+            raise ValueError(f"gnss: lat_deg {lat_deg!r} is out of range (allowed: -90..90)")
+        atm_rng, self._noise_rng, reckoning_rng = rng.spawn(3)
+        self._fields = LatticeFields((MP_SPACING_M, SCALE_SPACING_M), field_rng)
         self._median = np.array([r.mp_median_m for r in RECEPTION])
         self._log_sigma = np.array([r.mp_log_sigma for r in RECEPTION])
+        masks = np.array([r.mask_deg for r in RECEPTION])
+        self._sky = Sky(lat_deg, masks, field_rng.uniform(0.0, SIDEREAL_DAY_S))
+        self.mean_hdop: FloatArray = self._sky.mean
+        """[classes] over a sidereal day."""
+        self.atmosphere = Atmosphere(atm_rng)
+        self.reckoning = Reckoning(tuple(receivers), which, reckoning_rng)
+        self.now_s = 0.0
+        self.hdop: FloatArray = self._sky.hdop(0.0)
+        """[classes] now."""
+        self._which = which
+        own = np.array([r.noise_m for r in receivers])
+        self._noise_m = np.hypot(own[:, None], np.array([r.noise_m for r in RECEPTION]))
+        self._tau_s: FloatArray = np.array([r.noise_tau_s for r in receivers])[which]
+        self._noise: FloatArray = self._noise_rng.standard_normal((which.size, 2))
+        self._noise_at_s: FloatArray = np.zeros(which.size)
+        self._class: IntArray = np.full(which.size, STREET)
+        """Of the place where each vehicle last saw the sky."""
 
     def step(self, dt_s: float) -> None:
-        """Advance the shared part."""
-        self.b_atm = gauss_markov_step(self.b_atm, dt_s, ATM_TAU_S, ATM_SIGMA_M, self._rng)
+        """Advance what all share by `dt_s`. Receivers' noise follows when it is looked at."""
+        self.now_s += dt_s
+        self.atmosphere.step(dt_s)
+        self.hdop = self._sky.hdop(self.now_s)
+
+    def track(self, reception: IntArray, positions: Positions) -> None:
+        """Who lost the sky, who finds it again, and how the others reckon; after each step.
+
+        `reception`: int [n], index into `RECEPTION` or `COVERED`. Not needed in a city where
+        nothing is covered. A vehicle that begins under a cover begins with what it knew there.
+        """
+        covered = reception == COVERED
+        lost = np.flatnonzero(covered & ~self.reckoning.blind)
+        if lost.size:
+            x, y = positions(lost)
+            error, acc_m = self._received(lost, x, y, self._class[lost])
+            self.reckoning.lose(lost, self.now_s, x, y, error, acc_m)
+        self._class = np.where(covered, self._class, reception)
+        if self.reckoning.any_blind:
+            blind = np.flatnonzero(self.reckoning.blind)
+            self.reckoning.drive(blind, *positions(blind))
+            self.reckoning.search(blind, covered[blind], self.now_s)
+
+    def observe(
+        self, idx: IntArray, x_m: FloatArray, y_m: FloatArray, reception: IntArray
+    ) -> Fixes:
+        """What the receivers of the vehicles `idx` [k], which are at (x, y) [k], say now.
+
+        `reception`: int [k]. `COVERED` counts from the next `track` on.
+        """
+        error, acc_m = self._received(idx, x_m, y_m, np.minimum(reception, CANYON))
+        fix = np.full(idx.size, SATELLITE, dtype=np.int8)
+        if self.reckoning.any_blind:
+            blind = np.flatnonzero(self.reckoning.blind[idx])
+            error[blind] = self.reckoning.error_m[idx[blind]]
+            acc_m[blind], fix[blind] = self.reckoning.report(idx[blind])
+        return Fixes(error, acc_m, fix)
 
     def multipath(
         self, x_m: FloatArray, y_m: FloatArray, reception: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Frozen bias [k, 2] (east, north) and its local standard deviation [k], m."""
-        sigma = self._median[reception] * np.exp(
-            self._log_sigma[reception] * self._scale.at(x_m, y_m)[:, 0]
-        )
-        return sigma[:, None] * self._multipath.at(x_m, y_m), sigma
+        """Frozen bias [k, 2] and its local standard deviation [k] at the mean HDOP, m."""
+        unit, scale = self._fields.at(x_m, y_m)
+        # Both axes have one scale: its pair's second field is not used.
+        sigma = self._median[reception] * np.exp(self._log_sigma[reception] * scale[:, 0])
+        return sigma[:, None] * unit, sigma
 
-    def observe(
-        self, x_m: FloatArray, y_m: FloatArray, reception: IntArray
+    def _received(
+        self, idx: IntArray, x_m: FloatArray, y_m: FloatArray, reception: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Error [k, 2] (east, north) and `acc_m` [k]: the drms a receiver reports, m.
-
-        `reception`: int [k], index into `RECEPTION`. The receiver is taken to know the local
-        scale of its errors, not their values.
-        """
+        """Error [k, 2] and drms [k] of satellite fixes."""
+        geometry = (self.hdop / self.mean_hdop)[reception]
         bias, sigma = self.multipath(x_m, y_m, reception)
-        white = self._white[reception]
-        error = bias + self.b_atm + white[:, None] * self._rng.standard_normal(bias.shape)
-        return error, np.sqrt(2.0 * (ATM_SIGMA_M**2 + sigma**2 + white**2))
+        noise = self._noise_m[self._which[idx], reception]
+        error = bias + self.atmosphere.at(x_m, y_m) + noise[:, None] * self._noise_now(idx)
+        drms = geometry * np.sqrt(2.0 * (ATM_SIGMA_M**2 + sigma**2 + noise**2))
+        return geometry[:, None] * error, drms
+
+    def _noise_now(self, idx: IntArray) -> FloatArray:
+        """Unit noise [k, 2]: a Gauss-Markov process, advanced by the time since the last look."""
+        phi = np.exp((self._noise_at_s[idx] - self.now_s) / self._tau_s[idx])
+        fresh = np.sqrt(1.0 - phi * phi)[:, None] * self._noise_rng.standard_normal((idx.size, 2))
+        self._noise[idx] = phi[:, None] * self._noise[idx] + fresh
+        self._noise_at_s[idx] = self.now_s
+        return self._noise[idx]

@@ -41,7 +41,7 @@ class Roads:
     streets: tuple[str, ...]
     arterial: BoolArray
     reception: IntArray
-    """[E] index into `models.gnss.RECEPTION`."""
+    """[E] index into `models.gnss.RECEPTION`, or `models.gnss.COVERED` (tunnel, garage)."""
     out: IntArray
     """[N, most] edges that leave a crossing, padded with -1."""
     signal: Int8Array

@@ -6,7 +6,8 @@ import numpy as np
 
 from fleet_sim.models import RADIOS, VEHICLES
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, Int16Array, IntArray
-from fleet_sim.models.gnss import GnssModel
+from fleet_sim.models.gnss import COVERED, GnssModel
+from fleet_sim.models.gnss_presets import receiver
 from fleet_sim.models.radio import Throughput
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Fault, Phase, Scenario
@@ -27,6 +28,8 @@ MAX_STEP_S = 0.5
 """Longer steps are subdivided: beyond it the following model loses accuracy."""
 _EPS_S = 1e-6
 """Steps of 0.1 s do not add up to whole seconds exactly."""
+RECEIVER = "automotive"
+"""Of every vehicle; a preset of `models.gnss_presets`."""
 _SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
 """Doppler speed and course of a receiver in motion (assumptions)."""
 
@@ -74,7 +77,11 @@ class World:
         occupancy = scenario.phases[0].parking.occupancy
         assert occupancy is not None  # a scenario gives its first phase one
         self.demand = Demand(self._kerb, float(occupancy), demand_rng)
-        self._gnss = GnssModel(field_rng, gnss_rng)
+        which = np.zeros(self.fleet.n, dtype=np.int64)
+        latitude = self.city.projection.lat0
+        self._gnss = GnssModel((receiver(RECEIVER),), which, latitude, field_rng, gnss_rng)
+        self._any_cover = bool((self.city.roads.reception == COVERED).any())
+        self._track()
         self._signal = Signal(scenario, self.fleet, radio_rng)
         self._rng = sense_rng
         self._path = sonar.Path(self.fleet.odo)
@@ -121,10 +128,16 @@ class World:
         self.fleet.drive(dt_s, now_s)
         self._trips.step(dt_s, now_s)
         self._gnss.step(dt_s)
+        self._track()
         self._signal.step(dt_s)
         self._path.push(now_s, self.fleet.odo)
         self._enter_phases()
         self._apply_faults()
+
+    def _track(self) -> None:
+        # Only a cover takes the sky away, so cities without one do not pay for this.
+        if self._any_cover:
+            self._gnss.track(self.city.roads.reception[self.fleet.edge], self.fleet.position)
 
     def _enter_phases(self) -> None:
         while self.phase + 1 < len(self._phase_ends):
@@ -168,8 +181,9 @@ class World:
         fleet = self.fleet
         x, y = fleet.position(idx)
         edge = fleet.edge[idx]
-        error, acc_m = self._gnss.observe(x, y, self.city.roads.reception[edge])
-        lat, lon = self.city.projection.to_degrees(x + error[:, 0], y + error[:, 1])
+        seen = self._gnss.observe(idx, x, y, self.city.roads.reception[edge])
+        east, north = seen.error_m.T
+        lat, lon = self.city.projection.to_degrees(x + east, y + north)
         noise = self._rng.standard_normal((2, idx.size))
         moving = fleet.v[idx] > 0.0
         speed = np.maximum(fleet.v[idx] + _SPEED_SIGMA_MPS * noise[0] * moving, 0.0)
@@ -178,8 +192,8 @@ class World:
         return Observation(
             lat=lat,
             lon=lon,
-            acc_m=acc_m,
-            fix=np.full(idx.size, 2, dtype=np.int8),
+            acc_m=seen.acc_m,
+            fix=seen.fix,
             speed_mps=speed,
             heading_deg=heading % 360.0,
             soc=fleet.soc[idx],
