@@ -425,7 +425,7 @@ CHECKS = (
     ),
     Check(
         "gnss.6",
-        "A garage: no satellite fix, dead reckoning, time to first fix",
+        "Under a cover: no satellite fix, dead reckoning, time to first fix",
         "8 of 10 within 2.5 % ± 1 % of the distance (25 m after 1 km: Teltonika); error/acc_m "
         "within 15 %; medians 1.5 ± 0.15 s hot, 27 ± 1.5 s cold (u-blox)",
         garage,

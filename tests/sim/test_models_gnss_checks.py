@@ -44,6 +44,8 @@ def test_vehicles_in_a_tunnel_have_no_satellites(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(City, "generate", with_tunnel)
     world = World(scenario)
     idx, fixes = np.arange(world.n), []
+    first = world.city.roads.reception[world.fleet.edge] == COVERED
+    assert (world.observe(idx).fix == np.where(first, 1, 2)).all()
     for _ in range(240):
         world.step(0.5)
         plain.step(0.5)

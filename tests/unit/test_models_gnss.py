@@ -96,6 +96,21 @@ def test_a_pass_repeats_its_multipath_and_each_receiver_has_its_own_noise() -> N
     assert (gps.observe(idx, here, here, sky).error_m != first.error_m).all()
 
 
+def test_vehicles_far_apart_have_another_atmosphere() -> None:
+    """422.4 km apart the multipath is the same, by the periods of its fields."""
+    apart = {}
+    for east in (0.0, 422_400.0):
+        gps, sky = model(2), np.full(2, OPEN)
+        x, y = np.array([-east / 2, east / 2]), np.zeros(2)
+        found = []
+        for _ in range(300):
+            gps.step(10_233.0)
+            found.append(np.diff(gps.observe(np.arange(2), x, y, sky).error_m, axis=0)[0])
+        apart[east] = np.std(found)
+    assert apart[0.0] < 0.6
+    assert apart[422_400.0] > 1.2
+
+
 def test_who_looks_rarely_sees_the_same_noise_as_who_looks_often() -> None:
     n = 4000
     gps, idx, here = model(n), np.arange(n), np.zeros(n)

@@ -57,6 +57,16 @@ def test_dead_reckoning_is_what_the_maker_says_whatever_the_step(steps: int) -> 
     assert square == pytest.approx((end.acc_m**2).mean(), rel=0.15)
 
 
+@pytest.mark.parametrize("steps", [1, 40])
+def test_far_out_the_walk_of_the_heading_counts_and_still_not_the_step(steps: int) -> None:
+    drive = Drive(6000)
+    drive.go(COVERED, 0.0, 0.0, 1)
+    start = drive.seen()
+    drive.go(COVERED, 0.0, 10_000.0, steps)
+    square = ((drive.seen().error_m - start.error_m) ** 2).sum(axis=1).mean()
+    assert np.sqrt(square) == pytest.approx(reckoning_drms_m(np.array(10_000.0)), rel=0.03)
+
+
 def test_standing_costs_nothing_and_turning_does() -> None:
     drive = Drive(2000)
     drive.go(COVERED, 10.0, 0.0, 1)
@@ -143,3 +153,4 @@ def test_a_new_fix_forgets_what_was_reckoned() -> None:
     assert found.acc_m.max() < 6
     drive.go(COVERED, 0.0, 0.0, 1)
     assert np.median(np.hypot(*drive.seen().error_m.T)) < 4
+    assert drive.seen().acc_m.max() < 6
