@@ -9,6 +9,7 @@ import numpy as np
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int16Array, IntArray
 from fleet_sim.models.gnss import STREET, GnssModel
+from fleet_sim.models.gnss_presets import receiver
 from fleet_sim.models.ultrasonic import ULTRASONIC, UltrasonicPreset, measure_cm
 from fleet_sim.models.ultrasonic_air import AIR, Air
 from fleet_sim.scenario.model import GeneratedCity
@@ -24,6 +25,9 @@ DIP_WIDTH_M = 2.52
 """ParkNet's trained thresholds of a car's dip in a street with marked stalls."""
 LANE_SIGMA_M = 0.12
 
+MOST_PASSES = 65_536
+"""Receivers that one set of passes may have: each pass is a vehicle of its own."""
+
 
 class Street:
     """A city whose every kerb has stalls, filled to `occupancy` on average."""
@@ -34,7 +38,9 @@ class Street:
         self.city = City.generate(GeneratedCity(blocks=blocks, legal_kerb=Fraction(1.0)), seed)
         self.kerb = Kerb(self.city.stalls, kerb)
         self.demand = Demand(self.kerb, occupancy, demand)
-        self.gnss = GnssModel(field, noise)
+        which = np.zeros(MOST_PASSES, dtype=np.int64)
+        latitude = self.city.projection.lat0
+        self.gnss = GnssModel((receiver("automotive"),), which, latitude, field, noise)
 
     @property
     def edges(self) -> IntArray:
@@ -88,10 +94,14 @@ def drive(
         last = np.minimum((burst + 1) * preset.rate_hz - 1, n - 1)
         fixes = np.unique(last)
         at = np.repeat(edge, fixes.size)
-        x, y = roads.point(at, s[:, fixes].ravel())
-        east_north, _ = street.gnss.observe(x, y, np.full(at.size, reception))
-        along = east_north[:, 0] * roads.ux[at] + east_north[:, 1] * roads.uy[at]
-        error = along.reshape(edge.size, fixes.size)[:, np.searchsorted(fixes, last)]
+        x, y = (axis.reshape(edge.size, -1) for axis in roads.point(at, s[:, fixes].ravel()))
+        receivers = np.arange(edge.size)
+        along = np.zeros((edge.size, fixes.size))
+        for k in range(fixes.size):  # a second apart, as the receivers' own noise is correlated
+            street.gnss.step(1.0)
+            fix = street.gnss.observe(receivers, x[:, k], y[:, k], np.full(edge.size, reception))
+            along[:, k] = fix.error_m[:, 0] * roads.ux[edge] + fix.error_m[:, 1] * roads.uy[edge]
+        error = along[:, np.searchsorted(fixes, last)]
     return Passes(edge, spacing, s, cm, error, sensor[:, 0])
 
 

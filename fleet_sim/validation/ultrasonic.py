@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fleet_sim.models.arrays import FloatArray
-from fleet_sim.models.gnss import ATM_TAU_S, OPEN, STREET
+from fleet_sim.models.gnss import OPEN, STREET
+from fleet_sim.models.gnss_presets import ATM_TAU_S
 from fleet_sim.models.ultrasonic import (
     footprint_half_m,
     measure_cm,
