@@ -1,10 +1,13 @@
-"""Longitudinal motion: the Intelligent Driver Model (Treiber, Hennecke, Helbing, 2000).
+"""Longitudinal motion: the Intelligent Driver Model (Treiber, Hennecke, Helbing, 2000) with jerk.
 
 `a [1 - (v/v0)⁴ - (s*/s)²]` with `s* = s0 + v T + v Δv / (2 √(a b))`. A point to stop at (a stall,
-a red light) is a standing leader.
+a red light) is a standing leader. Above the wanted speed the free term is that of the improved
+model, `-b [1 - (v0/v)⁴]` (Treiber, Kesting, Traffic Flow Dynamics, 2013, section 11.3.7), which is
+never harder than `b`. Acceleration changes by the jerk limit, so drivers foresee how far they still
+go before their brakes bite (`stopping_m`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -12,25 +15,39 @@ from fleet_sim.models.arrays import BoolArray, FloatArray
 
 FREE_M = 1e6
 """A gap that means: nobody ahead."""
+TURN_SLOWING_MPS2 = 1.5
+"""How drivers slow for a turn (assumption)."""
+FIRM_MPS2 = 3.0
+"""Hardest braking that a driver plans: for amber, or to give way (assumption; the ITE times amber
+lights by 3 m/s²)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idm:
     """T 1.0 s, s0 2 m, a = b = 2 m/s² give a saturation flow of 1906 veh/h in SUMO (Highway
-    Capacity Manual base: 1900). The hardest braking is an assumption (dry road)."""
+    Capacity Manual base: 1900). Jerk and the hardest braking (dry road) are assumptions; what an
+    emergency's brakes do to jerk too. `ValueError` unless all are above zero."""
 
     headway_s: float = 1.0
     standstill_m: float = 2.0
     accel_mps2: float = 2.0
     brake_mps2: float = 2.0
     hardest_mps2: float = 8.0
+    jerk_mps3: float = 2.0
+    emergency_jerk_mps3: float = 20.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0.0 < value < float("inf"):
+                raise ValueError(f"Idm.{field.name}: {value!r} (allowed: above 0)")
 
 
 IDM = Idm()
 
 
 def interaction(
-    v_mps: FloatArray, gap_m: FloatArray, lead_mps: FloatArray, idm: Idm = IDM
+    v_mps: FloatArray, gap_m: FloatArray, lead_mps: FloatArray | float, idm: Idm = IDM
 ) -> FloatArray:
     """IDM's `s*/s` against a leader; a gap is counted as at least 0.1 m."""
     closing = v_mps * (v_mps - lead_mps) / (2.0 * np.sqrt(idm.accel_mps2 * idm.brake_mps2))
@@ -44,18 +61,64 @@ def acceleration(
     """IDM acceleration, m/s², from the strongest `interaction` of all obstacles."""
     free = v_mps / v0_mps
     free *= free
-    accel = idm.accel_mps2 * (1.0 - free * free - ratio * ratio)
+    free *= free
+    # Above v0 (free > 1): the improved model's gentler way back.
+    over = idm.brake_mps2 * (1.0 / np.maximum(free, 1.0) - 1.0)
+    accel = idm.accel_mps2 * (1.0 - np.minimum(free, 1.0) - ratio * ratio) + over
     return np.asarray(np.maximum(accel, -idm.hardest_mps2))
+
+
+def with_jerk(
+    target_mps2: FloatArray,
+    before_mps2: FloatArray,
+    v_mps: FloatArray,
+    dt_s: float,
+    urgent: BoolArray | None = None,
+    idm: Idm = IDM,
+) -> FloatArray:
+    """What a driver reaches of `target` within a step, from `before`, m/s².
+
+    Brakes are eased before a standstill, `a ≥ -√(2 j v)`, so that the stop itself has no jolt.
+    `urgent` drivers brake as fast as brakes build up.
+    """
+    change = idm.jerk_mps3 * dt_s
+    eased = np.maximum(target_mps2, -np.sqrt(2.0 * idm.jerk_mps3 * v_mps))
+    accel = np.minimum(np.maximum(eased, before_mps2 - change), before_mps2 + change)
+    if urgent is not None and urgent.any():
+        hard = np.maximum(target_mps2, before_mps2 - idm.emergency_jerk_mps3 * dt_s)
+        accel = np.where(urgent, np.minimum(hard, accel), accel)
+    return np.asarray(accel)
+
+
+def stopping_m(
+    v_mps: FloatArray, accel_mps2: FloatArray, brake_mps2: float, idm: Idm = IDM
+) -> FloatArray:
+    """Way to a standstill when braking builds up from `accel` to `brake` at the jerk limit, m."""
+    j = idm.jerk_mps3
+    to_stop = (accel_mps2 + np.sqrt(accel_mps2 * accel_mps2 + 2.0 * j * v_mps)) / j
+    t = np.minimum(np.maximum((accel_mps2 + brake_mps2) / j, 0.0), to_stop)
+    then = np.maximum(v_mps + t * (accel_mps2 - 0.5 * j * t), 0.0)
+    way = t * (v_mps + t * (0.5 * accel_mps2 - j * t / 6.0))
+    return np.asarray(way + then * then / (2.0 * brake_mps2))
+
+
+def must_brake_hard(
+    v_mps: FloatArray, gap_m: FloatArray, lead_mps: FloatArray, hard_mps2: float = 4.0
+) -> BoolArray:
+    """Whether only braking harder than `hard` avoids what is ahead: an emergency."""
+    closing = v_mps * v_mps - lead_mps * lead_mps
+    return np.asarray((closing > 2.0 * hard_mps2 * np.maximum(gap_m - 0.5, 0.05)) & (v_mps > 0.5))
 
 
 def approach_speed(v0_mps: FloatArray, v_end_mps: FloatArray, dist_m: FloatArray) -> FloatArray:
     """Highest speed now for `v_end` in `dist_m` at 1.5 m/s², not above `v0`: slows for turns."""
-    return np.minimum(v0_mps, np.sqrt(v_end_mps**2 + 3.0 * np.maximum(dist_m, 0.0)))
+    room = 2.0 * TURN_SLOWING_MPS2 * np.maximum(dist_m, 0.0)
+    return np.minimum(v0_mps, np.sqrt(v_end_mps**2 + room))
 
 
-def can_stop(v_mps: FloatArray, dist_m: FloatArray, brake_mps2: float = 3.0) -> BoolArray:
-    """Whether a driver stops for amber: the braking it takes is no harder than `brake_mps2`."""
-    return np.asarray(v_mps * v_mps <= 2.0 * brake_mps2 * np.maximum(dist_m, 0.3))
+def can_stop(v_mps: FloatArray, accel_mps2: FloatArray, dist_m: FloatArray) -> BoolArray:
+    """Whether a driver stops for amber, or gives way: firm braking is enough."""
+    return np.asarray(stopping_m(v_mps, accel_mps2, FIRM_MPS2) <= np.maximum(dist_m, 0.3))
 
 
 def advance(

@@ -60,7 +60,7 @@ class Fleet:
         self.mode: Int8Array = np.full(n, DRIVING, dtype=np.int8)
         self.edge: IntArray = np.zeros(n, dtype=np.int64)
         self.prev_edge: IntArray = np.full(n, NONE)
-        self.next_edge: IntArray = np.zeros(n, dtype=np.int64)
+        self.next_edge: IntArray = np.full(n, NONE)
         self.x: FloatArray = np.zeros(n)
         self.v: FloatArray = np.zeros(n)
         self.accel: FloatArray = np.zeros(n)
@@ -78,8 +78,12 @@ class Fleet:
         self._queue_s: FloatArray = np.zeros(city.roads.n_edges)
         self.wait_s: FloatArray = np.zeros(n)
         """How long it has stood on the road."""
+        self._signals = traffic.Signals(city.roads)
+        self._held: BoolArray = np.zeros(n, dtype=np.bool_)
         self.clamps = 0
         """Times a vehicle had to be held back harder than it can brake."""
+        self.emergencies = 0
+        """Vehicle-steps in which the jerk limit was given up to avoid a collision."""
 
     def put_on_road(self, idx: IntArray) -> None:
         """Spread vehicles over the lanes, not closer than 10 m, at a speed that suits their gap.
@@ -108,9 +112,17 @@ class Fleet:
     def head_for(self, idx: IntArray, edge: IntArray, x: FloatArray) -> None:
         """Set destinations and choose the turn at the end of the present edge."""
         self.goal_edge[idx], self.goal_x[idx] = edge, x
-        self.choose_turn(idx)
+        self.reconsider(idx)
 
-    def choose_turn(self, idx: IntArray) -> None:
+    def reconsider(self, idx: IntArray) -> None:
+        """Choose the next turn anew, but for those who are too near the crossing to slow for
+        another turn, or to give way at one: they keep theirs."""
+        to_line = self.city.roads.length[self.edge[idx]] - self.x[idx] - self.half[idx]
+        to_line -= traffic.STOP_LINE_M
+        way = motion.stopping_m(self.v[idx], self.accel[idx], motion.IDM.brake_mps2)
+        self._turn(idx[(way <= to_line) | (self.next_edge[idx] < 0)])
+
+    def _turn(self, idx: IntArray) -> None:
         edge = self.edge[idx]
         turn = self.router.towards(edge, self.goal_edge[idx], self._queue_s, self.rng)
         lost = np.flatnonzero(self.mode[idx] == CRUISING)
@@ -134,23 +146,31 @@ class Fleet:
             return
         roads = self.city.roads
         edge, x, v, half = self.edge[r], self.x[r], self.v[r], self.half[r]
-        length = roads.length[edge]
-        to_end = length - x
+        before = self.accel[r]
+        to_end = roads.length[edge] - x
         line = to_end - half - traffic.STOP_LINE_M
-        go = traffic.green(roads, now_s)[edge]
-        held = ~go & (line > -1.0) & motion.can_stop(v, line)
+        # Who began to brake for a red light goes on to.
+        held = ~self._signals.green(now_s)[edge]
+        asked = np.flatnonzero(held)
+        held[asked] = (line[asked] > -1.0) & (
+            self._held[r[asked]] | motion.can_stop(v[asked], before[asked], line[asked])
+        )
+        self._held[r] = held
         wanted = self.next_edge[r]
-        gap, lead = traffic.leaders(edge, x, v, half, wanted, to_end, held, roads.n_edges)
+        gap, lead, heads = traffic.leaders(edge, x, v, half, wanted, to_end, roads.n_edges)
 
         stop = np.minimum(self.stop_x[r] - x, np.where(held, line, NOWHERE_M))
-        standing = np.zeros_like(v)
         ratio = np.maximum(
             motion.interaction(v, gap, lead),
-            motion.interaction(v, stop + motion.IDM.standstill_m, standing),
+            motion.interaction(v, stop + motion.IDM.standstill_m, 0.0),
         )
+        later, yields = traffic.give_way(edge, v, before, half, wanted, to_end, held, heads)
+        ratio[later] = np.maximum(ratio[later], yields)
         cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
         cap = motion.approach_speed(cap, self.v_turn[r], to_end)
-        accel = motion.acceleration(v, cap, ratio)
+        urgent = motion.must_brake_hard(v, gap, lead)
+        self.emergencies += int(np.count_nonzero(urgent))
+        accel = motion.with_jerk(motion.acceleration(v, cap, ratio), before, v, dt_s, urgent)
         v1, ds = motion.advance(v, accel, dt_s)
         v1, ds = self._no_overlap(r, v1, ds, gap, to_end, wanted, dt_s)
 
@@ -207,7 +227,7 @@ class Fleet:
         self.prev_edge[idx] = before
         self.x[idx] -= self.city.roads.length[before]
         self.edge[idx] = self.next_edge[idx]
-        self.choose_turn(idx)
+        self._turn(idx)
 
     def _give_up(self, idx: IntArray) -> None:
         """Who stands too long turns elsewhere: one lane a direction would lock for good."""
@@ -218,19 +238,30 @@ class Fleet:
         self.wait_s[idx] = 0.0
 
     def room_to_join(self, edge: IntArray, x: FloatArray, half: FloatArray) -> BoolArray:
-        """Whether the lane at (`edge`, `x`) [k] has a gap: ahead for standing, behind for the
-        follower's 1.5 s."""
+        """Whether the lane at (`edge`, `x`) [k] has a gap: ahead for standing, behind for those
+        who come, from a crossing too, to stop without braking hard."""
         r = self.on_road()
         if not r.size:
             return np.ones(edge.size, dtype=np.bool_)
         after = np.searchsorted(self.edge[r] * _KEY + self.x[r], edge * _KEY + x)
         ahead, behind = r[np.minimum(after, r.size - 1)], r[np.maximum(after - 1, 0)]
-        blocks_ahead = (after < r.size) & (self.edge[ahead] == edge)
-        blocks_ahead &= self.x[ahead] - x < half + self.half[ahead] + 1.0
-        blocks_behind = (after > 0) & (self.edge[behind] == edge)
-        need = half + self.half[behind] + 2.0 + 1.5 * self.v[behind]
-        blocks_behind &= x - self.x[behind] < need
-        return np.asarray(~(blocks_ahead | blocks_behind))
+        blocked = (after < r.size) & (self.edge[ahead] == edge)
+        blocked &= self.x[ahead] - x < half + self.half[ahead] + 1.0
+        follows = (after > 0) & (self.edge[behind] == edge)
+        blocked |= follows & (x - self.x[behind] < half + self._reach(behind))
+        # The nearest of those who will turn into the edge, by where they could stop on it.
+        asked = np.zeros(self.city.roads.n_edges, dtype=np.bool_)
+        asked[edge] = True
+        come = r[asked[self.next_edge[r]]]
+        reach = np.full(asked.size, -np.inf)
+        to_end = self.city.roads.length[self.edge[come]] - self.x[come]
+        np.maximum.at(reach, self.next_edge[come], self._reach(come) - to_end)
+        return np.asarray(~(blocked | (~follows & (x < half + reach[edge]))))
+
+    def _reach(self, idx: IntArray) -> FloatArray:
+        """How far ahead of its middle a vehicle needs the lane free to stop with 2 m/s², m."""
+        way = motion.stopping_m(self.v[idx], self.accel[idx], motion.IDM.brake_mps2)
+        return self.half[idx] + way + motion.IDM.standstill_m
 
     def position(self, idx: IntArray) -> tuple[FloatArray, FloatArray]:
         """East, north of the vehicles `idx`, m; parked ones are beside their lane."""

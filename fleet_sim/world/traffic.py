@@ -1,4 +1,4 @@
-"""Who follows whom: leaders on the lane, across crossings, and the order of merging.
+"""Who follows whom: signals, leaders on the lane and across crossings, and the order of merging.
 
 All arrays are sorted by edge, then by position along it, so a vehicle's leader is its successor.
 """
@@ -7,27 +7,48 @@ import numpy as np
 
 from fleet_sim.models import motion
 from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
-from fleet_sim.models.motion import FREE_M
+from fleet_sim.models.motion import FREE_M, IDM
 from fleet_sim.world.roads import Roads
 
-CYCLE_S, AMBER_S = 60.0, 4.0
-MERGE_M = 50.0
-"""Within this distance of a crossing, vehicles that want the same edge take turns."""
+SHORTEST_CYCLE_S, LONGEST_CYCLE_S, AMBER_S = 60.0, 90.0, 4.0
+STOP_LINE_M = 6.0
+"""From the crossing's centre to the front of a vehicle that waits."""
+_NEAR_M, _NEAR_S = 15.0, 3.0
+"""Vehicles within 15 m and 3 s of a crossing sort out who goes first (assumption)."""
 _CREEP_MPS = 4.0
 """Arrival at a crossing is reckoned at no less than this speed, so that a vehicle which waits at
 the line gets its turn (assumption)."""
-STOP_LINE_M = 6.0
-"""From the crossing's centre to the front of a vehicle that waits."""
-_GENTLE = 1.5
-"""IDM interaction at which a vehicle brakes with about 3 m/s²."""
+_QUEUED_MPS = 3.0
+"""Behind others and slower than this, a vehicle waits for its leader and claims no turn."""
+_LATE_MPS2 = 5.0
+"""Whoever still can stops at the line with up to this much rather than drive beside another."""
+_COMMITTED_S = 1000.0
+"""Taken off the arrival time of who cannot stop any more: they go before all that can."""
+_LANE_S, _EDGE_S = 4000.0, 10_000.0
 
 
-def green(roads: Roads, now_s: float) -> BoolArray:
-    """[E] whether traffic may leave the edge; always true without a signal."""
-    phase = (now_s + roads.signal_offset_s) % CYCLE_S
-    first = phase < CYCLE_S / 2 - AMBER_S
-    second = (phase >= CYCLE_S / 2) & (phase < CYCLE_S - AMBER_S)
-    return np.where(roads.signal == 0, True, np.where(roads.signal == 1, first, second))
+class Signals:
+    """Fixed-time signals: each crossing has a cycle of 60-90 s, halved between its two ways."""
+
+    def __init__(self, roads: Roads) -> None:
+        self._lit = np.flatnonzero(roads.signal > 0)
+        self._second = roads.signal[self._lit] == 2
+        self._offset_s = roads.signal_offset_s[self._lit]
+        # Drawn from the crossing's own offset, which all of its edges share.
+        drawn = (self._offset_s * 0.6180339887) % 1.0
+        self.cycle_s: FloatArray = np.full(roads.n_edges, np.inf)
+        """[E] `inf` without a signal."""
+        self._cycle = SHORTEST_CYCLE_S + (LONGEST_CYCLE_S - SHORTEST_CYCLE_S) * drawn
+        self.cycle_s[self._lit] = self._cycle
+        self._go: BoolArray = np.ones(roads.n_edges, dtype=np.bool_)
+
+    def green(self, now_s: float) -> BoolArray:
+        """[E] whether traffic may leave the edge; always true without a signal. The array is
+        reused by the next call."""
+        half = self._cycle / 2
+        phase = (now_s + self._offset_s - half * self._second) % self._cycle
+        self._go[self._lit] = phase < half - AMBER_S
+        return self._go
 
 
 def leaders(
@@ -37,19 +58,18 @@ def leaders(
     half: FloatArray,
     next_edge: IntArray,
     to_end: FloatArray,
-    held: BoolArray,
     n_edges: int,
-) -> tuple[FloatArray, FloatArray]:
-    """Gap to and speed of the vehicle ahead, each [m]; `FREE_M` and own speed when none is.
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Gap to and speed of the vehicle ahead, each [m], and the first vehicles of the lanes [k].
 
-    `x` is a vehicle's middle, `half` half its length, `to_end` the way to the crossing, `held`
-    whether a signal stops it. A lane's first vehicle follows the last one on the edge it will
-    take, and yields to whoever reaches the crossing sooner and wants the same edge.
+    `x` is a vehicle's middle, `half` half its length, `to_end` the way to the crossing. A lane's
+    first vehicle follows the last one on the edge it will take. Without anybody ahead the gap is
+    `FREE_M` and the speed its own.
     """
     m = edge.size
     gap, lead = np.full(m, FREE_M), v.copy()
     if m == 0:
-        return gap, lead
+        return gap, lead, np.empty(0, dtype=np.int64)
     ends = np.empty(m, dtype=np.bool_)
     ends[-1] = True
     np.not_equal(edge[1:], edge[:-1], out=ends[:-1])
@@ -62,28 +82,59 @@ def leaders(
     tails[1:] = heads[:-1] + 1
     last_on = np.full(n_edges, -1)
     last_on[edge[heads]] = tails
-    wanted, way, size = next_edge[heads], to_end[heads], half[heads]
-    ahead = last_on[wanted]
-    gap[heads] = np.where(ahead >= 0, way + x[ahead] - size - half[ahead], FREE_M)
+    ahead = last_on[next_edge[heads]]
+    there = to_end[heads] + x[ahead] - half[heads] - half[ahead]
+    gap[heads] = np.where(ahead >= 0, there, FREE_M)
     lead[heads] = np.where(ahead >= 0, v[ahead], v[heads])
+    return gap, lead, heads
 
-    rivals = np.flatnonzero((way < MERGE_M) & ~held[heads])
-    if rivals.size > 1:
-        eta = way[rivals] / np.maximum(v[heads[rivals]], _CREEP_MPS)
-        rivals = rivals[np.lexsort((eta, wanted[rivals]))]
-        second = np.flatnonzero(wanted[rivals[1:]] == wanted[rivals[:-1]])
-        later, earlier = rivals[second + 1], rivals[second]
-        # It keeps behind the earlier one as if both were on one lane, or waits at the line.
-        behind = way[later] - way[earlier] - size[later] - size[earlier]
-        room = np.maximum(np.maximum(behind, way[later] - size[later] - STOP_LINE_M), 0.0)
-        # A driver lets another in without braking hard; the entry itself is guarded elsewhere.
-        own, other = v[heads[later]], v[heads[earlier]]
-        room = np.maximum(room, motion.interaction(own, np.ones_like(own), other) / _GENTLE)
-        closer = np.flatnonzero(room < gap[heads[later]])
-        rows = heads[later[closer]]
-        gap[rows] = room[closer]
-        lead[rows] = other[closer]
-    return gap, lead
+
+def give_way(
+    edge: IntArray,
+    v: FloatArray,
+    accel: FloatArray,
+    half: FloatArray,
+    next_edge: IntArray,
+    to_end: FloatArray,
+    held: BoolArray,
+    heads: IntArray,
+) -> tuple[IntArray, FloatArray]:
+    """Who gives way at merges [k], and IDM's interaction with what it gives way to [k].
+
+    Near a crossing, vehicles from different lanes that want the same edge go in the order in which
+    they arrive, but who cannot stop at the line any more goes before all who can. Each keeps
+    behind the one before it as if both were on one lane, or stops at the line, whichever asks
+    less; it always can do one of them, so nobody has to brake hard. `held`: waits at a red light
+    and claims nothing.
+    """
+    near = (to_end < _NEAR_M + _NEAR_S * v) & ~held
+    first = np.zeros(edge.size, dtype=np.bool_)
+    first[heads] = True
+    # Reversed: the first of a lane comes before those behind it.
+    rows = np.flatnonzero(near & (first | (v > _QUEUED_MPS)))[::-1]
+    if rows.size < 2:
+        return rows[:0], np.empty(0)
+    lane, speed, way = edge[rows], v[rows], to_end[rows]
+    line = way - half[rows] - STOP_LINE_M
+    committed = ~motion.can_stop(speed, accel[rows], line) | (line < -1.0)
+    key = way / np.maximum(speed, _CREEP_MPS) - _COMMITTED_S * committed
+    # Nobody arrives before who is ahead of it on the lane: a running maximum within each lane.
+    new_lane = np.empty(rows.size)
+    new_lane[0] = 0.0
+    np.cumsum(lane[1:] != lane[:-1], out=new_lane[1:])
+    new_lane *= _LANE_S
+    key = np.maximum.accumulate(key + new_lane) - new_lane
+    order = np.argsort(next_edge[rows] * _EDGE_S + key, kind="stable")
+    wanted, lane = next_edge[rows][order], lane[order]
+    second = np.flatnonzero((wanted[1:] == wanted[:-1]) & (lane[1:] != lane[:-1]))
+    later, earlier = order[second + 1], order[second]
+    own = speed[later]
+    behind = way[later] - way[earlier] - half[rows[later]] - half[rows[earlier]]
+    ratio = motion.interaction(own, behind, speed[earlier])
+    stops = motion.stopping_m(own, accel[rows[later]], _LATE_MPS2) <= np.maximum(line[later], 0.3)
+    stops &= line[later] > -1.0
+    at_line = motion.interaction(own, line[later] + IDM.standstill_m, 0.0)
+    return rows[later], np.where(stops, np.minimum(ratio, at_line), ratio)
 
 
 def one_each(candidates: IntArray, wanted: IntArray, way_m: FloatArray) -> BoolArray:

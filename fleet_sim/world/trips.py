@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fleet_sim.models import motion
 from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, NONE, NOWHERE_M, PARKED, Fleet
@@ -18,7 +19,7 @@ SURGE_SHARE = 0.5
 SURGE_M = 250.0
 LOW_SOC, FULL_SOC, EMPTY_SOC = 0.2, 0.8, 0.03
 _SEEN_AHEAD_BRAKE_MPS2 = 2.0
-_PARK_WITHIN_M, _PARK_BELOW_MPS = 0.6, 1.5
+_PARK_WITHIN_M, _PARK_BELOW_MPS = 0.6, 0.5
 
 
 class Trips:
@@ -111,7 +112,7 @@ class Trips:
         park &= self._kerb.stalls.n > 0
         fleet.mode[idx[park]] = CRUISING
         if park.any():
-            fleet.choose_turn(idx[park])
+            fleet.reconsider(idx[park])
         on = idx[~park]
         if on.size:
             fleet.head_for(on, *self._destinations(on.size))
@@ -139,7 +140,7 @@ class Trips:
         open_ = np.flatnonzero(~(kerb.truth.occupied | self._claimed))
         if not open_.size:
             return
-        way = fleet.v[idx] ** 2 / (2 * _SEEN_AHEAD_BRAKE_MPS2) + 1.0
+        way = motion.stopping_m(fleet.v[idx], fleet.accel[idx], _SEEN_AHEAD_BRAKE_MPS2) + 1.0
         at = np.searchsorted(self._stall_key[open_], fleet.edge[idx] * 4096.0 + fleet.x[idx] + way)
         stall = open_[np.minimum(at, open_.size - 1)]
         found = (at < open_.size) & (kerb.stalls.edge[stall] == fleet.edge[idx])
