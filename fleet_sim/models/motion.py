@@ -78,11 +78,12 @@ def with_jerk(
 ) -> FloatArray:
     """What a driver reaches of `target` within a step, from `before`, m/s².
 
-    Brakes are eased before a standstill, `a ≥ -√(2 j v)`, so that the stop itself has no jolt.
-    `urgent` drivers brake as fast as brakes build up.
+    Brakes are eased before a standstill, `a² ≤ 2 j v` with the speed at the step's end, so that
+    the stop itself has no jolt. `urgent` drivers brake as fast as brakes build up.
     """
     change = idm.jerk_mps3 * dt_s
-    eased = np.maximum(target_mps2, -np.sqrt(2.0 * idm.jerk_mps3 * v_mps))
+    softest = change - np.sqrt(change * change + 2.0 * idm.jerk_mps3 * v_mps)
+    eased = np.maximum(target_mps2, softest)
     accel = np.minimum(np.maximum(eased, before_mps2 - change), before_mps2 + change)
     if urgent is not None and urgent.any():
         hard = np.maximum(target_mps2, before_mps2 - idm.emergency_jerk_mps3 * dt_s)
@@ -114,6 +115,16 @@ def approach_speed(v0_mps: FloatArray, v_end_mps: FloatArray, dist_m: FloatArray
     """Highest speed now for `v_end` in `dist_m` at 1.5 m/s², not above `v0`: slows for turns."""
     room = 2.0 * TURN_SLOWING_MPS2 * np.maximum(dist_m, 0.0)
     return np.minimum(v0_mps, np.sqrt(v_end_mps**2 + room))
+
+
+def slow_for(
+    accel_mps2: FloatArray, v_mps: FloatArray, v_end_mps: FloatArray, dist_m: FloatArray
+) -> FloatArray:
+    """`accel`, or the steady braking that it takes to have `v_end` in `dist_m` once that comes
+    near 1.5 m/s²: the free term alone brakes only for who is far above the approach's speed."""
+    need = (v_mps * v_mps - v_end_mps * v_end_mps) / np.maximum(2.0 * dist_m, 2.0)
+    needed = np.maximum(-need, -2.0 * TURN_SLOWING_MPS2)
+    return np.where(need > 0.7 * TURN_SLOWING_MPS2, np.minimum(accel_mps2, needed), accel_mps2)
 
 
 def can_stop(v_mps: FloatArray, accel_mps2: FloatArray, dist_m: FloatArray) -> BoolArray:

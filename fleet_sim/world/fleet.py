@@ -80,8 +80,10 @@ class Fleet:
         """How long it has stood on the road."""
         self._signals = traffic.Signals(city.roads)
         self._held: BoolArray = np.zeros(n, dtype=np.bool_)
+        self._goes: BoolArray = np.zeros(n, dtype=np.bool_)
+        """Whether it brakes for a signal, and whether it goes ahead at the merge."""
         self.clamps = 0
-        """Times a vehicle had to be held back harder than it can brake."""
+        """Vehicle-steps in which only holding it back kept a vehicle off the one ahead."""
         self.emergencies = 0
         """Vehicle-steps in which the jerk limit was given up to avoid a collision."""
 
@@ -107,7 +109,7 @@ class Fleet:
         same = self.edge[order[1:]] == self.edge[order[:-1]]
         gap[:-1][same] = np.diff(self.x[order])[same]
         cap = np.minimum(self.city.roads.limit_mps[self.edge[order]], self.v_max[order])
-        self.v[order] = np.clip((gap - 7.0) * 0.7, 0.0, cap)
+        self.v[order] = np.clip((gap - 7.0) * 0.4, 0.0, cap)
 
     def head_for(self, idx: IntArray, edge: IntArray, x: FloatArray) -> None:
         """Set destinations and choose the turn at the end of the present edge."""
@@ -164,13 +166,17 @@ class Fleet:
             motion.interaction(v, gap, lead),
             motion.interaction(v, stop + motion.IDM.standstill_m, 0.0),
         )
-        later, yields = traffic.give_way(edge, v, before, half, wanted, to_end, held, heads)
+        later, yields, self._goes[r] = traffic.give_way(
+            edge, v, before, half, wanted, to_end, held, self._goes[r], heads
+        )
         ratio[later] = np.maximum(ratio[later], yields)
         cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
-        cap = motion.approach_speed(cap, self.v_turn[r], to_end)
+        v_turn = self.v_turn[r]
+        accel = motion.acceleration(v, motion.approach_speed(cap, v_turn, to_end), ratio)
+        accel = motion.slow_for(accel, v, v_turn, to_end)
         urgent = motion.must_brake_hard(v, gap, lead)
         self.emergencies += int(np.count_nonzero(urgent))
-        accel = motion.with_jerk(motion.acceleration(v, cap, ratio), before, v, dt_s, urgent)
+        accel = motion.with_jerk(accel, before, v, dt_s, urgent)
         v1, ds = motion.advance(v, accel, dt_s)
         v1, ds = self._no_overlap(r, v1, ds, gap, to_end, wanted, dt_s)
 
@@ -218,7 +224,7 @@ class Fleet:
         if short.size:
             ds[short] = room[short]
             held = np.minimum(v1[short], ds[short] / dt_s)
-            self.clamps += int((v1[short] - held > 1.0).sum())
+            self.clamps += short.size
             v1[short] = held
         return v1, ds
 

@@ -19,11 +19,14 @@ _CREEP_MPS = 4.0
 """Arrival at a crossing is reckoned at no less than this speed, so that a vehicle which waits at
 the line gets its turn (assumption)."""
 _QUEUED_MPS = 3.0
-"""Behind others and slower than this, a vehicle waits for its leader and claims no turn."""
+"""Behind others and slower than this, a vehicle claims no turn, but lets all others go first."""
 _LATE_MPS2 = 5.0
 """Whoever still can stops at the line with up to this much rather than drive beside another."""
-_COMMITTED_S = 1000.0
-"""Taken off the arrival time of who cannot stop any more: they go before all that can."""
+_COMMITTED_S, _QUEUED_S = 1000.0, 500.0
+"""Taken off the arrival time of who cannot stop any more: they go before all that can; and added
+to that of who waits in a queue."""
+_KEEP_S = 2.0
+"""Who goes ahead keeps its turn against who would arrive by less than this before it."""
 _LANE_S, _EDGE_S = 4000.0, 10_000.0
 
 
@@ -97,27 +100,32 @@ def give_way(
     next_edge: IntArray,
     to_end: FloatArray,
     held: BoolArray,
+    went: BoolArray,
     heads: IntArray,
-) -> tuple[IntArray, FloatArray]:
-    """Who gives way at merges [k], and IDM's interaction with what it gives way to [k].
+) -> tuple[IntArray, FloatArray, BoolArray]:
+    """Who gives way at merges [k], IDM's interaction with what it gives way to [k], and who goes
+    ahead [m].
 
     Near a crossing, vehicles from different lanes that want the same edge go in the order in which
     they arrive, but who cannot stop at the line any more goes before all who can. Each keeps
     behind the one before it as if both were on one lane, or stops at the line, whichever asks
     less; it always can do one of them, so nobody has to brake hard. `held`: waits at a red light
-    and claims nothing.
+    and claims nothing. `went`: went ahead a step before, which it does not lose for little.
     """
+    goes = np.zeros(edge.size, dtype=np.bool_)
     near = (to_end < _NEAR_M + _NEAR_S * v) & ~held
     first = np.zeros(edge.size, dtype=np.bool_)
     first[heads] = True
     # Reversed: the first of a lane comes before those behind it.
-    rows = np.flatnonzero(near & (first | (v > _QUEUED_MPS)))[::-1]
+    rows = np.flatnonzero(near)[::-1]
+    goes[rows] = True
     if rows.size < 2:
-        return rows[:0], np.empty(0)
+        return rows[:0], np.empty(0), goes
     lane, speed, way = edge[rows], v[rows], to_end[rows]
     line = way - half[rows] - STOP_LINE_M
     committed = ~motion.can_stop(speed, accel[rows], line) | (line < -1.0)
-    key = way / np.maximum(speed, _CREEP_MPS) - _COMMITTED_S * committed
+    key = way / np.maximum(speed, _CREEP_MPS) - _COMMITTED_S * committed - _KEEP_S * went[rows]
+    key += _QUEUED_S * ~(first[rows] | (speed > _QUEUED_MPS))
     # Nobody arrives before who is ahead of it on the lane: a running maximum within each lane.
     new_lane = np.empty(rows.size)
     new_lane[0] = 0.0
@@ -134,7 +142,8 @@ def give_way(
     stops = motion.stopping_m(own, accel[rows[later]], _LATE_MPS2) <= np.maximum(line[later], 0.3)
     stops &= line[later] > -1.0
     at_line = motion.interaction(own, line[later] + IDM.standstill_m, 0.0)
-    return rows[later], np.where(stops, np.minimum(ratio, at_line), ratio)
+    goes[rows[later]] = False
+    return rows[later], np.where(stops, np.minimum(ratio, at_line), ratio), goes
 
 
 def one_each(candidates: IntArray, wanted: IntArray, way_m: FloatArray) -> BoolArray:
