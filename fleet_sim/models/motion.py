@@ -91,6 +91,33 @@ def with_jerk(
     return np.asarray(accel)
 
 
+def foresee(
+    target_mps2: FloatArray,
+    before_mps2: FloatArray,
+    v_mps: FloatArray,
+    gap_m: FloatArray,
+    lead_mps: FloatArray,
+    idm: Idm = IDM,
+) -> FloatArray:
+    """`target`, lower where the jerk limit would brake too late.
+
+    Getting from `before` down to `target` takes `lag = (before - target) / j`. Who closes in on
+    the leader reckons with the gap and the speed that it will have halfway.
+    """
+    rows = np.flatnonzero((before_mps2 - target_mps2 > 0.5) & (v_mps > lead_mps))
+    if not rows.size:
+        return target_mps2
+    half_lag = (before_mps2[rows] - target_mps2[rows]) * (0.5 / idm.jerk_mps3)
+    v, lead = v_mps[rows], lead_mps[rows]
+    later = v + np.maximum(before_mps2[rows], 0.0) * half_lag
+    gap = gap_m[rows] - (0.5 * (v + later) - lead) * half_lag
+    ratio = interaction(later, gap, lead, idm)
+    lower = np.maximum(idm.accel_mps2 * (1.0 - ratio * ratio), -idm.hardest_mps2)
+    target = target_mps2.copy()
+    target[rows] = np.minimum(target[rows], lower)
+    return target
+
+
 def stopping_m(
     v_mps: FloatArray, accel_mps2: FloatArray, brake_mps2: float, idm: Idm = IDM
 ) -> FloatArray:

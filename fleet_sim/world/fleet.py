@@ -173,7 +173,7 @@ class Fleet:
         cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
         v_turn = self.v_turn[r]
         accel = motion.acceleration(v, motion.approach_speed(cap, v_turn, to_end), ratio)
-        accel = motion.slow_for(accel, v, v_turn, to_end)
+        accel = motion.foresee(motion.slow_for(accel, v, v_turn, to_end), before, v, gap, lead)
         urgent = motion.must_brake_hard(v, gap, lead)
         self.emergencies += int(np.count_nonzero(urgent))
         accel = motion.with_jerk(accel, before, v, dt_s, urgent)
