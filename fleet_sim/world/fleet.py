@@ -22,7 +22,7 @@ DISCHARGE_S = 1.9
 """Saturation headway: what each vehicle of a queue costs those behind (HCM: 1900 veh/h)."""
 PATIENCE_S = 20.0
 """Standing without a red light, drivers then try another way (assumption)."""
-_QUEUED_MPS, _STANDING_MPS = 2.0, 0.3
+_QUEUED_MPS, _STANDING_MPS, _ASK_AGAIN_S = 2.0, 0.3, 2.0
 
 
 class Fleet:
@@ -193,7 +193,7 @@ class Fleet:
         self.wait_s[r] = np.where(v1 < _STANDING_MPS, self.wait_s[r] + dt_s, 0.0)
         patient = (self.wait_s[r] < PATIENCE_S) | held
         if not patient.all():
-            self._give_up(r[~patient])
+            self._give_up(r[~patient], r)
         passing = r[ds >= to_end]
         if passing.size:
             self._cross(passing)
@@ -235,13 +235,23 @@ class Fleet:
         self.edge[idx] = self.next_edge[idx]
         self._turn(idx)
 
-    def _give_up(self, idx: IntArray) -> None:
-        """Who stands too long turns elsewhere: one lane a direction would lock for good."""
+    def _give_up(self, idx: IntArray, r: IntArray) -> None:
+        """Who stands too long turns elsewhere: one lane a direction would lock for good. But
+        nobody who stands in a crossing cuts in before a vehicle that comes for the same edge."""
+        length = self.city.roads.length
         edge = self.edge[idx]
         x, y = self.city.roads.point(self.goal_edge[idx], self.goal_x[idx])
-        self.next_edge[idx] = self.router.around(edge, x, y, self.rng)
-        self.v_turn[idx] = self.router.turn_speed_mps(edge, self.next_edge[idx])
-        self.wait_s[idx] = 0.0
+        turn = self.router.around(edge, x, y, self.rng)
+        coming = r[(length[self.edge[r]] - self.x[r] < 50.0) & (self.v[r] > _STANDING_MPS)]
+        wanted = np.zeros(length.size, dtype=np.bool_)
+        wanted[self.next_edge[coming]] = True
+        inside = length[edge] - self.x[idx] - self.half[idx] < traffic.STOP_LINE_M - 1.0
+        turns = ~(inside & wanted[turn])
+        self.wait_s[idx] = np.where(turns, 0.0, PATIENCE_S - _ASK_AGAIN_S)
+        idx, turn = idx[turns], turn[turns]
+        self.next_edge[idx] = turn
+        self.v_turn[idx] = self.router.turn_speed_mps(self.edge[idx], turn)
+        self._goes[idx] = False
 
     def room_to_join(self, edge: IntArray, x: FloatArray, half: FloatArray) -> BoolArray:
         """Whether the lane at (`edge`, `x`) [k] has a gap: ahead for standing, behind for those
