@@ -22,6 +22,9 @@ DISCHARGE_S = 1.9
 """Saturation headway: what each vehicle of a queue costs those behind (HCM: 1900 veh/h)."""
 PATIENCE_S = 20.0
 """Standing without a red light, drivers then try another way (assumption)."""
+_BARE_KERB = 1.5
+"""How much less (by `e^-1.5`) drivers who look for a stall turn into streets that have none
+(assumption)."""
 _QUEUED_MPS, _STANDING_MPS, _ASK_AGAIN_S = 2.0, 0.3, 2.0
 
 
@@ -78,6 +81,8 @@ class Fleet:
         self._queue_s: FloatArray = np.zeros(city.roads.n_edges)
         self.wait_s: FloatArray = np.zeros(n)
         """How long it has stood on the road."""
+        bare = np.bincount(city.stalls.edge, minlength=city.roads.n_edges) == 0
+        self._kerb_appeal: FloatArray = np.where(bare, -_BARE_KERB, 0.0)
         self._signals = traffic.Signals(city.roads)
         self._held: BoolArray = np.zeros(n, dtype=np.bool_)
         self._goes: BoolArray = np.zeros(n, dtype=np.bool_)
@@ -132,7 +137,7 @@ class Fleet:
             goal_x, goal_y = self.city.roads.point(
                 self.goal_edge[idx[lost]], self.goal_x[idx[lost]]
             )
-            turn[lost] = self.router.around(edge[lost], goal_x, goal_y, self.rng)
+            turn[lost] = self.router.around(edge[lost], goal_x, goal_y, self.rng, self._kerb_appeal)
         self.next_edge[idx] = turn
         self.v_turn[idx] = self.router.turn_speed_mps(edge, turn)
 

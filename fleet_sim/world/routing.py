@@ -45,9 +45,17 @@ class Router:
         return np.where(node == aim, goal, best)
 
     def around(
-        self, edge: IntArray, x_m: FloatArray, y_m: FloatArray, rng: np.random.Generator
+        self,
+        edge: IntArray,
+        x_m: FloatArray,
+        y_m: FloatArray,
+        rng: np.random.Generator,
+        appeal: FloatArray | None = None,
     ) -> IntArray:
-        """A random turn after `edge` [k] that stays near (x, y) [k]; no turning round."""
+        """A random turn after `edge` [k] that stays near (x, y) [k]; no turning round.
+
+        `appeal` [E] is added to the logarithm of an edge's weight.
+        """
         roads = self._roads
         node = roads.head[edge]
         out = roads.out[node]
@@ -55,6 +63,8 @@ class Router:
         away = np.hypot(roads.node_x[ends] - x_m[:, None], roads.node_y[ends] - y_m[:, None])
         # Gumbel's maximum: a draw by weight without normalising the weights.
         score = rng.gumbel(size=out.shape) - away / LOITER_M
+        if appeal is not None:
+            score += appeal[out]
         score[ends == roads.tail[edge][:, None]] = -1e9
         score[out < 0] = -np.inf
         return np.asarray(out[np.arange(edge.size), score.argmax(axis=1)])

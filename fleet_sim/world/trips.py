@@ -17,6 +17,12 @@ MEAN_TRIP_MPS = 6.0
 SURGE_SHARE = 0.5
 """Of trips that go to an event while it fills (assumption)."""
 SURGE_M = 250.0
+WALK_M = 150.0
+"""Drivers take a stall this near their destination before they are there (assumption)."""
+TAKES_SHARE = 0.5
+"""Of the free stalls that it passes, a driver sees in time and finds long enough for its car
+(assumption, chosen so that the shares of trips that cruise are those of GPS traces)."""
+_HASH = (7.13, 0.7548776662466927, 0.5698402909980532)
 LOW_SOC, FULL_SOC, EMPTY_SOC = 0.2, 0.8, 0.03
 _SEEN_AHEAD_BRAKE_MPS2 = 2.0
 _PARK_WITHIN_M, _PARK_BELOW_MPS = 0.6, 0.5
@@ -31,6 +37,8 @@ class Trips:
         self._fleet, self._kerb, self._rng = fleet, kerb, rng
         self._claimed: BoolArray = np.zeros(kerb.stalls.n, dtype=np.bool_)
         self.wake_s: FloatArray = np.full(fleet.n, np.inf)
+        self._parks: BoolArray = np.zeros(fleet.n, dtype=np.bool_)
+        """Whether it parks at its destination."""
         self._pull: FloatArray | None = None
         """Cumulative weight of the edges near the surge's venue, None without one."""
         self._stall_key = kerb.stalls.edge * 4096.0 + kerb.stalls.offset
@@ -63,7 +71,7 @@ class Trips:
         self.wake_s[parked] = dwell * self._rng.random(parked.size)
         moving = np.flatnonzero(fleet.mode == DRIVING)
         fleet.put_on_road(moving)
-        fleet.head_for(moving, *self._destinations(moving.size))
+        self._send(moving)
 
     def surge(self, x: float | None, y: float | None) -> None:
         """Send half of all new trips to edges near (x, y); None ends it."""
@@ -82,9 +90,9 @@ class Trips:
         )
         if arrived.size:
             self._arrive(arrived)
-        cruising = np.flatnonzero(mode == CRUISING)
-        if cruising.size:
-            self._search(cruising, now_s)
+        looking = np.flatnonzero((mode == CRUISING) | self._approaching())
+        if looking.size:
+            self._search(looking, now_s)
         charging = np.flatnonzero(mode == CHARGING)
         if charging.size:
             self._charge(charging, dt_s, now_s)
@@ -106,16 +114,33 @@ class Trips:
     def _draw_dwell_s(self, k: int) -> FloatArray:
         return DWELL_MEDIAN_S * np.exp(DWELL_LOG_SIGMA * self._rng.standard_normal(k))
 
+    def _send(self, idx: IntArray) -> None:
+        """On the next errand, which may be one to park for."""
+        low = self._fleet.soc[idx] < LOW_SOC
+        park = (self._rng.random(idx.size) < self._park_chance[idx]) | low
+        self._parks[idx] = park & (self._kerb.stalls.n > 0)
+        self._fleet.head_for(idx, *self._destinations(idx.size))
+
+    def _approaching(self) -> BoolArray:
+        """[n] who will park at its destination and is near enough to take a stall on the way."""
+        fleet = self._fleet
+        near = self._parks & (fleet.mode == DRIVING)
+        idx = np.flatnonzero(near)
+        if idx.size:
+            roads = fleet.city.roads
+            x, y = roads.point(fleet.edge[idx], fleet.x[idx])
+            goal_x, goal_y = roads.point(fleet.goal_edge[idx], fleet.goal_x[idx])
+            near[idx] = (x - goal_x) ** 2 + (y - goal_y) ** 2 < WALK_M**2
+        return near
+
     def _arrive(self, idx: IntArray) -> None:
         fleet = self._fleet
-        park = (self._rng.random(idx.size) < self._park_chance[idx]) | (fleet.soc[idx] < LOW_SOC)
-        park &= self._kerb.stalls.n > 0
-        fleet.mode[idx[park]] = CRUISING
-        if park.any():
-            fleet.reconsider(idx[park])
-        on = idx[~park]
-        if on.size:
-            fleet.head_for(on, *self._destinations(on.size))
+        looks = self._parks[idx]
+        fleet.mode[idx[looks]] = CRUISING
+        if looks.any():
+            fleet.reconsider(idx[looks])
+        if not looks.all():
+            self._send(idx[~looks])
 
     def _search(self, idx: IntArray, now_s: float) -> None:
         fleet, kerb = self._fleet, self._kerb
@@ -144,6 +169,9 @@ class Trips:
         at = np.searchsorted(self._stall_key[open_], fleet.edge[idx] * 4096.0 + fleet.x[idx] + way)
         stall = open_[np.minimum(at, open_.size - 1)]
         found = (at < open_.size) & (kerb.stalls.edge[stall] == fleet.edge[idx])
+        # Each driver makes up its mind once about each stall, so the draw is a hash.
+        mind = (fleet.goal_x[idx] * _HASH[0] + idx * _HASH[1] + stall * _HASH[2]) % 1.0
+        found &= mind < TAKES_SHARE
         idx, stall = idx[found], stall[found]
         nearest = one_each(idx, stall, kerb.stalls.offset[stall] - fleet.x[idx])
         idx, stall = idx[nearest], stall[nearest]
@@ -188,7 +216,7 @@ class Trips:
         fleet.prev_edge[idx] = NONE
         fleet.on_road_since_s[idx] = now_s
         self.wake_s[idx] = np.inf
-        fleet.head_for(idx, *self._destinations(idx.size))
+        self._send(idx)
 
     def _strand(self, idx: IntArray) -> None:
         """An all but empty vehicle leaves the road where it is and charges off the street."""
