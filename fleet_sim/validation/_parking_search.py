@@ -34,7 +34,11 @@ class Search(NamedTuple):
     @property
     def cruising(self) -> float:
         """Share of trips that cruised."""
-        return float(np.mean(self.excess_m > EXCESS_M + _ROUNDING_M)) if self.excess_m.size else float("nan")
+        return (
+            float(np.mean(self.excess_m > EXCESS_M + _ROUNDING_M))
+            if self.excess_m.size
+            else float("nan")
+        )
 
 
 def watch(occupancy: float, seconds: float, seed: int = 0, vehicles: int = 250) -> Search:

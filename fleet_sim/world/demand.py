@@ -1,8 +1,9 @@
 """Cars outside the fleet that park: arrivals, dwell, and the crowd of an event.
 
-Ordinary cars arrive as a Poisson process, take any free stall, and stay for a lognormal mixture;
-a car that finds none is turned away and counted. In equilibrium that is Erlang's loss system, in
-which the mean occupancy does not depend on the dwell's law, only on its mean.
+Ordinary cars arrive as a Poisson process whose rate changes with the phases, take any free stall,
+and stay for a lognormal mixture; a car that finds none is turned away and counted. In equilibrium
+that is Erlang's loss system, in which the mean occupancy does not depend on the dwell's law, only
+on its mean.
 """
 
 from collections.abc import Callable
@@ -48,18 +49,28 @@ def draw_residual_s(k: int, rng: np.random.Generator) -> FloatArray:
 class Demand:
     """`depart_s` [S]: when the stall's car leaves; `inf` for none, the fleet's, and the event's."""
 
-    def __init__(self, kerb: Kerb, occupancy: float, rng: np.random.Generator) -> None:
-        self._kerb = kerb
+    def __init__(
+        self,
+        kerb: Kerb,
+        occupancy: float,
+        rng: np.random.Generator,
+        dwell: DwellLaw = draw_dwell_s,
+    ) -> None:
+        """`dwell`: another law with the same mean, to show what does not depend on it."""
+        self._kerb, self._dwell = kerb, dwell
         self._rng = rng
         n = kerb.stalls.n
         self.depart_s: FloatArray = np.full(n, np.inf)
         self.occupancy = occupancy
         self.arrival_rate_per_s = 0.0
+        self._filling = (0.0, 0.0, 0.0)
+        """Rate on top of it, 1/s, from when, until when: occupancy rises to a phase's."""
         self.arrivals = 0
+        self.expected = 0.0
+        """Integral of the rate of ordinary arrivals; `arrivals` has the event's too."""
         self.turned_away = 0
         self._due_s = np.empty(0)
-        """Arrivals that are scheduled, ascending; `_due_event` tells the event's from others."""
-        self._due_event = np.empty(0, dtype=np.bool_)
+        """The event's arrivals to come, ascending."""
         self._weight: FloatArray = np.ones(n)
         self._set_rate(occupancy)
         free = np.flatnonzero(~kerb.truth.occupied)
@@ -74,11 +85,11 @@ class Demand:
 
     def shift_to(self, occupancy: float, start_s: float, duration_s: float) -> None:
         """Another mean occupancy. Dwell is hours long, so the change alone would take hours:
-        the difference arrives, or leaves, evenly over the first half of the phase."""
+        the difference arrives, by a higher rate, or leaves over the first half of the phase."""
         change = round((occupancy - self.occupancy) * self._kerb.stalls.n)
         self._set_rate(occupancy)
         if change > 0:
-            self._schedule(start_s + self._rng.random(change) * duration_s / 2, event=False)
+            self._filling = (change / (duration_s / 2), start_s, start_s + duration_s / 2)
         elif change < 0:
             cars = np.flatnonzero(self._kerb.truth.holder == BACKGROUND)
             leave = self._rng.choice(cars, min(-change, cars.size), replace=False)
@@ -95,7 +106,7 @@ class Demand:
         while times.size < cars:
             drawn = self._rng.normal(peak, sigma, 2 * cars)
             times = np.concatenate((times, drawn[(drawn >= 0) & (drawn <= duration_s)]))
-        self._schedule(start_s + times[:cars], event=True)
+        self._due_s = np.sort(np.concatenate((self._due_s, start_s + times[:cars])))
         stalls = self._kerb.stalls
         self._weight = np.exp(-np.hypot(stalls.x - x, stalls.y - y) / WALK_M)
 
@@ -107,30 +118,28 @@ class Demand:
         at = self._rng.triangular(0.0, duration_s / 3, duration_s, leave.size)
         self.depart_s[leave] = start_s + at
 
-    def _schedule(self, times_s: FloatArray, *, event: bool) -> None:
-        due = np.concatenate((self._due_s, times_s))
-        kind = np.concatenate((self._due_event, np.full(times_s.size, event)))
-        order = np.argsort(due, kind="stable")
-        self._due_s, self._due_event = due[order], kind[order]
-
     def step(self, dt_s: float, now_s: float) -> None:
         """Departures and arrivals of the step that ends at `now_s`."""
         leaving = np.flatnonzero(self.depart_s <= now_s)
         if leaving.size:
             self._kerb.free(now_s, leaving)
             self.depart_s[leaving] = np.inf
-        ordinary = int(self._rng.poisson(self.arrival_rate_per_s * dt_s))
-        event = 0
-        due = int(np.searchsorted(self._due_s, now_s, side="right"))
-        if due:
-            event = int(self._due_event[:due].sum())
-            shifted = due - event
-            self._due_s, self._due_event = self._due_s[due:], self._due_event[due:]
-            self._park(now_s, self._pick(shifted), BACKGROUND, draw_residual_s)
+        ordinary = self._arrive(self.arrival_rate_per_s * dt_s)
+        rate, start_s, until_s = self._filling
+        overlap_s = min(now_s, until_s) - max(now_s - dt_s, start_s)
+        if overlap_s > 0.0:
+            # They stand for those of the new equilibrium who came before the phase.
+            self._park(now_s, self._pick(self._arrive(rate * overlap_s)), draw_residual_s)
         if ordinary:
-            self._park(now_s, self._pick(ordinary), BACKGROUND, draw_dwell_s)
+            self._park(now_s, self._pick(ordinary), self._dwell)
+        event = int(np.searchsorted(self._due_s, now_s, side="right"))
         if event:
-            self._park(now_s, self._pick_near(event), EVENT, None)
+            self._due_s = self._due_s[event:]
+            self._park(now_s, self._pick_near(event), None)
+
+    def _arrive(self, expected: float) -> int:
+        self.expected += expected
+        return int(self._rng.poisson(expected))
 
     def _pick(self, k: int) -> IntArray:
         """`k` free stalls at random, fewer when there are fewer."""
@@ -151,8 +160,10 @@ class Demand:
         keys = self._rng.standard_exponential(free.size) / self._weight[free]
         return np.asarray(free[np.argpartition(keys, k)[:k]])
 
-    def _park(self, now_s: float, stalls: IntArray, by: int, dwell: DwellLaw | None) -> None:
+    def _park(self, now_s: float, stalls: IntArray, dwell: DwellLaw | None) -> None:
+        """With a law of dwell: ordinary cars; without: the event's, which stay until it ends."""
         if stalls.size:
+            by = EVENT if dwell is None else BACKGROUND
             self._kerb.take(now_s, stalls, np.full(stalls.size, by))
             if dwell is not None:
                 self.depart_s[stalls] = now_s + dwell(stalls.size, self._rng)

@@ -17,9 +17,9 @@ MEAN_TRIP_MPS = 6.0
 SURGE_SHARE = 0.5
 """Of trips that go to an event while it fills (assumption)."""
 SURGE_M = 250.0
-WALK_M = 150.0
+WALK_M = 200.0
 """Drivers take a stall this near their destination before they are there (assumption)."""
-TAKES_SHARE = 0.5
+TAKES_SHARE = 0.43
 """Of the free stalls that it passes, a driver sees in time and finds long enough for its car
 (assumption, chosen so that the shares of trips that cruise are those of GPS traces)."""
 _HASH = (7.13, 0.7548776662466927, 0.5698402909980532)
@@ -131,7 +131,7 @@ class Trips:
             x, y = roads.point(fleet.edge[idx], fleet.x[idx])
             goal_x, goal_y = roads.point(fleet.goal_edge[idx], fleet.goal_x[idx])
             near[idx] = (x - goal_x) ** 2 + (y - goal_y) ** 2 < WALK_M**2
-        return near
+        return np.asarray(near)
 
     def _arrive(self, idx: IntArray) -> None:
         fleet = self._fleet
