@@ -7,36 +7,54 @@ from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import City as CitySpec
 from fleet_sim.scenario.model import GeneratedCity, Parking, Phase, VehicleGroup
 from fleet_sim.scenario.units import Duration, Fraction
+from fleet_sim.validation._parking_search import watch
+from fleet_sim.validation.parking import (
+    LAWS,
+    TARGETS,
+    arrivals_per_minute,
+    dispersion,
+    dwell_hazard,
+    erlang_b,
+    loss_system,
+)
 from fleet_sim.world import City, World
-from fleet_sim.world.demand import DWELL_MEAN_S, Demand
+from fleet_sim.world.demand import Demand
 from fleet_sim.world.fleet import PARKED
 from fleet_sim.world.kerb import Kerb
-from fleet_sim.world.stalls import lay_out
 from fleet_sim.world.truth import BACKGROUND
 
 
-@pytest.mark.parametrize(("erlangs", "p_full", "occupancy"), [(8, 0.122, 0.703), (6, 0.043, 0.574)])
-def test_ten_stalls_behave_as_erlangs_loss_system(
-    erlangs: float, p_full: float, occupancy: float
-) -> None:
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("erlangs", TARGETS)
+def test_ten_stalls_behave_as_erlangs_loss_system(erlangs: float, law: str) -> None:
     """Erlang-B does not depend on the dwell's law, and ours is far from exponential."""
-    roads = City.generate(GeneratedCity(blocks=(1, 1)), 1).roads
-    offset = 15.0 + 6.7 * np.arange(10)
-    ids = tuple(str(i) for i in range(10))
-    stalls = lay_out(roads, ids, np.zeros(10, dtype=np.int64), offset, np.random.default_rng(1))
-    kerb = Kerb(stalls, np.random.default_rng(2))
-    demand = Demand(kerb, 0.7, np.random.default_rng(3))
-    demand.arrival_rate_per_s = erlangs / DWELL_MEAN_S
-    dt_s = 0.08 * DWELL_MEAN_S / erlangs
-    full = held = 0.0
-    steps = 120_000
-    for k in range(1, steps + 1):
-        demand.step(dt_s, k * dt_s)
-        full += kerb.truth.occupied.all()
-        held += kerb.truth.occupied.mean()
-    assert demand.turned_away / demand.arrivals == pytest.approx(p_full, abs=0.02)
-    assert full / steps == pytest.approx(p_full, abs=0.02)
-    assert held / steps == pytest.approx(occupancy, abs=0.02)
+    p_full, occupancy = TARGETS[erlangs]
+    assert erlang_b(erlangs, 10) == pytest.approx((p_full, occupancy), abs=0.001)
+    full, held = loss_system(erlangs, LAWS[law], 60_000, seed=2)
+    assert full == pytest.approx(p_full, abs=0.02)
+    assert held == pytest.approx(occupancy, abs=0.02)
+
+
+def test_arrivals_are_poisson_with_a_rate_that_changes() -> None:
+    counts, expected = arrivals_per_minute(1500, seed=5)
+    assert np.ptp(expected) > 2.0
+    assert dispersion(counts, expected) == pytest.approx(1.0, abs=0.1)
+    assert counts.sum() == pytest.approx(expected.sum(), rel=0.03)
+
+
+def test_the_hazard_of_dwell_is_not_constant() -> None:
+    rate = dwell_hazard(20_000, seed=7)
+    assert rate.max() > 2.0 * rate.min()
+
+
+def test_trips_cruise_seldom_at_moderate_and_long_at_crowded_occupancy() -> None:
+    moderate, crowded = watch(0.7, 400.0, seed=4), watch(0.97, 400.0, seed=4)
+    assert moderate.occupancy < 0.8
+    assert moderate.excess_m.size > 80
+    assert moderate.excess_m.min() > -1.0  # no way is shorter than the shortest
+    assert moderate.cruising < 0.10
+    assert crowded.occupancy > 0.95
+    assert crowded.mean_s > 120.0
 
 
 @pytest.mark.parametrize("target", [0.3, 0.6, 0.85])
