@@ -131,7 +131,7 @@ def stopping_m(
 
 
 def must_brake_hard(
-    v_mps: FloatArray, gap_m: FloatArray, lead_mps: FloatArray, hard_mps2: float = 5.0
+    v_mps: FloatArray, gap_m: FloatArray, lead_mps: FloatArray, hard_mps2: float = 4.0
 ) -> BoolArray:
     """Whether only braking harder than `hard` avoids what is ahead: an emergency."""
     closing = v_mps * v_mps - lead_mps * lead_mps

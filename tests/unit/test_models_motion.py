@@ -59,7 +59,7 @@ def test_drivers_foresee_what_the_jerk_limit_delays() -> None:
     assert (motion.foresee(target, target, v, gap, lead) == target).all()
 
 
-def test_an_emergency_is_what_braking_at_5_cannot_avoid() -> None:
+def test_an_emergency_is_what_braking_at_4_cannot_avoid() -> None:
     hard = motion.must_brake_hard(np.array([10.0, 10.0, 0.1]), np.array([10.0, 20.0, 0.0]), 0.0)
     assert hard.tolist() == [True, False, False]
 
