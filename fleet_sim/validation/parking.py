@@ -91,7 +91,7 @@ def _cruising(scale: float) -> Outcome:
     return Outcome(
         f"{share:.1%} of {excess.size} trips ({each})",
         0.03 <= share <= 0.08 and all(r.occupancy <= 0.8 for r in runs),
-        "the share rises with occupancy; the range is met by trips pooled over 60-80 %",
+        "trips pooled over 60-80 %: the share rises with occupancy faster than the range is wide",
     )
 
 
@@ -101,8 +101,9 @@ def _long_search(scale: float) -> Outcome:
     mean_s = float(np.mean([r.mean_s for r in runs]))
     return Outcome(
         f"{mean_s / 60:.1f} min ({each})",
-        mean_s >= 210.0 and all(r.occupancy > 0.95 for r in runs),
-        "the mean over the three; just above 95 % a search is shorter than the target",
+        all(r.occupancy > 0.95 and r.mean_s >= 210.0 for r in runs),
+        "asked of each of the three; the fleet's searches reach 3.5 min at about 98 %, and where "
+        "drivers take fewer of the stalls that they pass, too many trips cruise below 80 %",
     )
 
 

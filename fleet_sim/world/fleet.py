@@ -171,6 +171,8 @@ class Fleet:
             motion.interaction(v, gap, lead),
             motion.interaction(v, stop + motion.IDM.standstill_m, 0.0),
         )
+        after, queue = traffic.queues_ahead(edge, x, v, half, wanted, to_end, heads, roads.n_edges)
+        ratio[after] = np.maximum(ratio[after], queue)
         later, yields, self._goes[r] = traffic.give_way(
             edge, v, before, half, wanted, to_end, held, self._goes[r], heads
         )
@@ -193,8 +195,8 @@ class Fleet:
         self.energy_j[r] += used
         self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
         slow = v1 < _QUEUED_MPS
-        queue = np.bincount(edge[slow], minlength=roads.n_edges)
-        self._queue_s = queue.astype(np.float64) * DISCHARGE_S
+        standing = np.bincount(edge[slow], minlength=roads.n_edges)
+        self._queue_s = standing.astype(np.float64) * DISCHARGE_S
         self.wait_s[r] = np.where(v1 < _STANDING_MPS, self.wait_s[r] + dt_s, 0.0)
         patient = (self.wait_s[r] < PATIENCE_S) | held
         if not patient.all():

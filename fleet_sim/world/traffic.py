@@ -15,6 +15,8 @@ STOP_LINE_M = 6.0
 """From the crossing's centre to the front of a vehicle that waits."""
 _NEAR_M, _NEAR_S = 15.0, 3.0
 """Vehicles within 15 m and 3 s of a crossing sort out who goes first (assumption)."""
+_SEEN_M = 50.0
+"""So far from a crossing, drivers look into the edge that they will take (assumption)."""
 _CREEP_MPS = 4.0
 """Arrival at a crossing is reckoned at no less than this speed, so that a vehicle which waits at
 the line gets its turn (assumption)."""
@@ -90,6 +92,29 @@ def leaders(
     gap[heads] = np.where(ahead >= 0, there, FREE_M)
     lead[heads] = np.where(ahead >= 0, v[ahead], v[heads])
     return gap, lead, heads
+
+
+def queues_ahead(
+    edge: IntArray,
+    x: FloatArray,
+    v: FloatArray,
+    half: FloatArray,
+    next_edge: IntArray,
+    to_end: FloatArray,
+    heads: IntArray,
+    n_edges: int,
+) -> tuple[IntArray, FloatArray]:
+    """Who is behind a leader that will turn elsewhere, and its interaction with the last vehicle
+    on the edge that it will take itself, each [k]: a queue there must not come as a surprise."""
+    last_on = np.full(n_edges, -1)
+    last_on[edge[heads[:-1] + 1]] = heads[:-1] + 1
+    last_on[edge[:1]] = 0
+    parts = (next_edge[:-1] != next_edge[1:]) & (edge[:-1] == edge[1:])
+    rows = np.flatnonzero(parts & (to_end[:-1] < _SEEN_M))
+    rows = rows[last_on[next_edge[rows]] >= 0]
+    ahead = last_on[next_edge[rows]]
+    gap = to_end[rows] + x[ahead] - half[rows] - half[ahead]
+    return rows, motion.interaction(v[rows], gap, v[ahead])
 
 
 def give_way(

@@ -10,7 +10,7 @@ from fleet_sim.scenario.units import Duration, Fraction
 from fleet_sim.validation.motion import discharge, rush
 from fleet_sim.world import World
 from fleet_sim.world.fleet import CRUISING, PARKED
-from fleet_sim.world.traffic import AMBER_S, Signals, give_way, leaders, one_each
+from fleet_sim.world.traffic import AMBER_S, Signals, give_way, leaders, one_each, queues_ahead
 from fleet_sim.world.truth import BACKGROUND
 
 HALF = 2.0
@@ -61,6 +61,15 @@ def test_the_first_follows_the_last_on_the_edge_it_will_take() -> None:
     gap, lead = follow([(0, 90.0, 5.0, 3), (3, 8.0, 2.0, 4), (3, 50.0, 9.0, 4)])
     assert gap[0] == pytest.approx(10.0 + 8.0 - 2 * HALF)
     assert lead[0] == 2.0
+
+
+def test_behind_a_leader_that_turns_elsewhere_it_sees_the_queue_where_it_will_go_itself() -> None:
+    rows = [(0, 70.0, 8.0, 3), (0, 95.0, 8.0, 4), (3, 5.0, 0.0, 5), (4, 50.0, 8.0, 5)]
+    cols = columns(rows)
+    heads = leaders(*cols, 10)[2]
+    seen, ratio = queues_ahead(*cols, heads, 10)
+    assert seen.tolist() == [0]
+    assert ratio[0] == pytest.approx((2 + 8 + 16) / (30 + 5 - 2 * HALF))
 
 
 def test_who_reaches_the_crossing_later_gives_way() -> None:
