@@ -20,7 +20,7 @@ from fleet_sim.world.stalls import (
     Stalls,
     lay_out,
 )
-from fleet_sim.world.traffic import CYCLE_S
+from fleet_sim.world.traffic import LONGEST_CYCLE_S
 
 TOGETHER_M = 60.0
 OPEN_KINDS = frozenset({"motorway", "motorway_link", "trunk", "trunk_link"})
@@ -98,7 +98,7 @@ def lay_lanes(network: Network, rng: np.random.Generator) -> tuple[Roads, IntArr
         out=_out(tail, count),
         signal=_signals(head, ux, uy, limit, plan),
         # Without a signal it is drawn, and not used.
-        signal_offset_s=rng.uniform(0.0, CYCLE_S, count)[plan][head],
+        signal_offset_s=rng.uniform(0.0, LONGEST_CYCLE_S, count)[plan][head],
         bend=bend,
     )
     return roads, of_street, np.where(as_drawn, right, left)
