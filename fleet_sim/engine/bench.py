@@ -107,26 +107,21 @@ def _scenario(vehicles: int) -> str:
 def _parts(world: World) -> dict[str, float]:
     """CPU time of the step's subsystems over some steps, us a vehicle and tick."""
     spent: dict[str, float] = {}
-    # Wrapped on the instance, for these steps only: the world itself carries no timers.
-    for name, owner, method in (
+    parts = (
         ("demand", world.demand, "step"),
         ("motion", world.fleet, "drive"),
         ("trips", world._trips, "step"),
         ("gnss", world._gnss, "step"),
         ("radio", world._signal, "step"),
-    ):
+    )
+    # Wrapped on the instance, for these steps only: the world itself carries no timers.
+    for name, owner, method in parts:
         _time_calls(owner, method, name, spent)
     try:
         for _ in range(_SAMPLES):
             world.step(TICK_S)
     finally:
-        for owner, method in (
-            (world.demand, "step"),
-            (world.fleet, "drive"),
-            (world._trips, "step"),
-            (world._gnss, "step"),
-            (world._signal, "step"),
-        ):
+        for _, owner, method in parts:
             del owner.__dict__[method]
     return {name: seconds * 1e6 / (_SAMPLES * world.n) for name, seconds in spent.items()}
 
