@@ -7,14 +7,16 @@ of a quantity are beyond it: `load` checks those.
 import ast
 import functools
 import inspect as source
+import sys
 from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import inspect
 
-from fleet_sim.scenario import model
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Scenario
+from fleet_sim.scenario.physical import Temperature
+from fleet_sim.scenario.structure import quantity_range
 from fleet_sim.scenario.units import QUANTITIES, Fraction, enc_hook
 
 Json: TypeAlias = dict[str, Any]
@@ -33,10 +35,10 @@ def json_schema(catalog: Catalog | None = None) -> Json:
 
 
 @functools.cache
-def descriptions() -> dict[tuple[str, str], str]:
-    """`(struct, attribute)` to the text below it in `model.py`, on one line."""
+def descriptions(module: str) -> dict[tuple[str, str], str]:
+    """`(struct, attribute)` to the text below it in that module, on one line."""
     found: dict[tuple[str, str], str] = {}
-    for cls in ast.parse(source.getsource(model)).body:
+    for cls in ast.parse(source.getsource(sys.modules[module])).body:
         if not isinstance(cls, ast.ClassDef):
             continue
         for statement, after in zip(cls.body, cls.body[1:], strict=False):
@@ -70,6 +72,8 @@ class _Builder:
                 return _number(kind)
             case inspect.StrType():
                 return self._text(kind, extra)
+            case inspect.BoolType():
+                return {"type": "boolean"}
             case inspect.LiteralType():
                 return {"enum": list(kind.values)}
             case inspect.DateTimeType():
@@ -94,14 +98,15 @@ class _Builder:
             self.defs[name] = {
                 "type": "object",
                 "description": " ".join((kind.cls.__doc__ or "").split()),
-                "properties": {f.encode_name: self._field(name, f) for f in kind.fields},
+                "properties": {f.encode_name: self._field(kind.cls, f) for f in kind.fields},
                 "required": [f.encode_name for f in kind.fields if f.required],
                 "additionalProperties": False,
             }
         return {"$ref": f"#/$defs/{name}"}
 
-    def _field(self, struct: str, field: inspect.Field) -> Json:
-        schema = {**self.schema(field.type, {}), "description": descriptions()[struct, field.name]}
+    def _field(self, struct: type, field: inspect.Field) -> Json:
+        text = descriptions(struct.__module__)[struct.__name__, field.name]
+        schema = {**self.schema(field.type, {}), "description": text}
         if field.default is not msgspec.NODEFAULT:
             schema["default"] = msgspec.to_builtins(field.default, enc_hook=enc_hook)
         return schema
@@ -115,16 +120,19 @@ class _Builder:
 
 
 def _quantity(cls: Any, extra: Json) -> Json:
-    low, high = extra.get("min", cls(0)), extra.get("max", cls(cls.MAX))
+    low, high = quantity_range(cls, extra)
+    # A pattern can say 'above 0': some digit is none.
+    pattern = cls.PATTERN if low <= 0 else cls.PATTERN.replace("^", "^(?=.*[1-9])", 1)
     text = {
         "type": "string",
-        "pattern": cls.PATTERN,
+        "pattern": pattern,
         "examples": list(cls.EXAMPLES),
         "title": f"{low}..{high}",
     }
     if cls is Fraction:
         return {"anyOf": [text, {"type": "number", "minimum": 0, "maximum": 1}]}
-    return text if low > 0 else {"anyOf": [text, {"const": 0}]}
+    takes_zero = low <= 0 and cls is not Temperature  # a bare 0 is not one temperature
+    return {"anyOf": [text, {"const": 0}]} if takes_zero else text
 
 
 def _number(kind: inspect.IntType | inspect.FloatType) -> Json:

@@ -140,6 +140,9 @@ class Fit:
             fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
             if not fits or not _in_range(value, kind):
                 self._refuse(node, path, _range_text(kind))
+        elif isinstance(kind, inspect.BoolType):
+            if not isinstance(value, bool):
+                self._refuse(node, path, "true or false")
         elif isinstance(kind, inspect.LiteralType):
             if not any(type(value) is type(v) and value == v for v in kind.values):
                 self._refuse(node, path, any_of(kind.values))
@@ -152,15 +155,17 @@ class Fit:
         return value if not isinstance(value, tuple | dict) else None
 
     def _quantity(self, node: Node, cls: Any, extra: Mapping[str, Any], path: Path) -> None:
+        low, high = quantity_range(cls, extra)
         try:
             quantity = cls.decode(node.value if not isinstance(node.value, tuple | dict) else [])
         except ValueError as error:
             if isinstance(node.value, tuple | dict):
                 self._refuse(node, path, cls.ALLOWED)
+            elif _negated(node.value, cls):
+                self._refuse(node, path, f"{low}..{high}")
             else:
                 self._report(node, path, str(error))
             return
-        low, high = extra.get("min", cls(0)), extra.get("max", cls(cls.MAX))
         if not low <= quantity <= high:
             self._refuse(node, path, f"{low}..{high}")
 
@@ -189,6 +194,16 @@ class Fit:
             return
         if moment.tzinfo is None:
             self._refuse(node, path, "a time with its offset from UTC: …Z or …+02:00")
+
+
+def quantity_range(cls: Any, extra: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Smallest and largest value of a quantity's field."""
+    return extra.get("min", cls(getattr(cls, "MIN", 0))), extra.get("max", cls(cls.MAX))
+
+
+def _negated(value: object, cls: Any) -> bool:
+    """Whether it is a text that would be one of the quantity without its minus sign."""
+    return isinstance(value, str) and value[:1] == "-" and bool(re.match(cls.PATTERN, value[1:]))
 
 
 def _in_range(value: Any, kind: inspect.IntType | inspect.FloatType) -> bool:

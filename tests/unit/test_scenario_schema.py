@@ -40,7 +40,7 @@ def test_it_describes_every_field():
     for name, (field, schema) in fields:
         assert len(schema["description"]) > 5, f"{name}.{field}"
     assert all(d["description"] and d["additionalProperties"] is False for d in defs.values())
-    assert descriptions()["Fault", "for_s"] == "Simulated time it lasts."
+    assert descriptions(Scenario.__module__)["Fault", "for_s"] == "Simulated time it lasts."
 
 
 def test_defaults_are_what_a_user_would_write():
@@ -82,6 +82,7 @@ def test_patterns_mean_the_same_elsewhere():
         (("fleet", 0, "soc"), ["10%", "101%"]),
         (("fleet", 0, "telemetry"), {"qos": 2}),
         (("fleet", 0, "telemetry"), {"period": 1}),
+        (("fleet", 0, "telemetry"), {"period": "0m0s"}),
         (("fleet", 0, "max_speed"), "35kmh"),
         (("phases", 0, "duration"), "1 minute"),
         (("phases", 0, "duration"), "5mms"),
