@@ -1,8 +1,6 @@
 """What stands behind a run's MQTT endpoint: a cloud that can be asked afterwards, or nothing."""
 
 import re
-import ssl
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,7 +16,7 @@ from fleet_sim.contract import Spot
 from fleet_sim.engine.operate import deploy_with_steps, local_dir
 from fleet_sim.engine.progress import Steps
 from fleet_sim.measure.archived import ArchiveRow
-from fleet_sim.transport import LinkSettings
+from fleet_sim.transport import Certificate, LinkSettings, Tls
 from fleet_sim.world import World
 
 _BROKER = re.compile(r"mqtt://(?P<host>[^/:@]+|\[[0-9a-fA-F:]+\])(:(?P<port>\d{1,5}))?/?")
@@ -102,7 +100,10 @@ class CloudBackend:
         return LinkSettings(
             host=target.mqtt_host,
             port=target.mqtt_port,
-            tls=_Contexts(manifest.identities, target.ca_file),
+            tls=Tls(
+                ca_file=target.ca_file,
+                certificates=[Certificate(i.cert_file, i.key_file) for i in manifest.identities],
+            ),
             # IoT Core accepts 500 connections a second in an account; the local AWS handshakes on
             # the core that the generator wants too.
             connect_rate=250.0,
@@ -165,20 +166,6 @@ class BrokerBackend:
 
     def close(self) -> None:
         pass
-
-
-class _Contexts:
-    """TLS context by vehicle: TLS 1.2 or newer, the target's CA, the vehicle's certificate."""
-
-    def __init__(self, of: Sequence[identities.Identity], ca_file: str | None) -> None:
-        self._identities = of
-        self._ca_file = ca_file
-
-    def __call__(self, i: int) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self._ca_file)
-        identity = self._identities[i]
-        context.load_cert_chain(identity.cert_file, identity.key_file)
-        return context
 
 
 def open_backend(

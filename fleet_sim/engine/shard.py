@@ -111,6 +111,9 @@ class Shard:
     def on_evicted(self, token: int) -> None:
         self.ledger.dropped(token, DropCause.BUFFER_FULL)
 
+    def on_refused(self, token: int, reason: str) -> None:
+        self.ledger.dropped(token, DropCause.REFUSED)
+
     def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None:
         """Vehicles are not subscribed to anything yet."""
 

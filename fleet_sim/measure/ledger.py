@@ -43,6 +43,8 @@ class DropCause(IntEnum):
     """The broker answered with a reason code of 128 or more."""
     LATE_SKIPPED = 4
     """The generator could not keep up and skipped it."""
+    REFUSED = 5
+    """Not sent: the broker had said that it takes no such message (its size, its QoS)."""
 
 
 class LedgerColumns(NamedTuple):

@@ -1,14 +1,27 @@
 """MQTT connections of a shard's vehicles, swappable behind one Protocol."""
 
-from fleet_sim.transport.base import ConnectError, LinkSettings, Listener, Transport
+from fleet_sim.transport.base import ConnectError, Listener, Transport
 from fleet_sim.transport.memory import MemoryTransport
 from fleet_sim.transport.native import NativeTransport
+from fleet_sim.transport.settings import (
+    Certificate,
+    LinkSettings,
+    Secret,
+    Tls,
+    WebSocket,
+    Will,
+)
 
 __all__ = [
+    "Certificate",
     "ConnectError",
     "LinkSettings",
     "Listener",
     "MemoryTransport",
     "NativeTransport",
+    "Secret",
+    "Tls",
     "Transport",
+    "WebSocket",
+    "Will",
 ]

@@ -1,39 +1,15 @@
 """What a transport is to the engine, and the engine to a transport."""
 
-import ssl
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import mqtt5
 
-from fleet_sim.vehicle import Backoff, Message
+from fleet_sim.vehicle import Message
 
 
 class ConnectError(RuntimeError):
     """Not all vehicles could be connected; the message counts the reasons."""
-
-
-class LinkSettings(NamedTuple):
-    """How every vehicle of a shard connects."""
-
-    host: str
-    port: int
-    tls: Callable[[int], ssl.SSLContext] | None = None
-    """Context of vehicle i (its certificate); None connects in the clear."""
-    server_name: str | None = None
-    """Name that the broker's certificate must carry; default: `host`."""
-    keepalive_s: int = 60
-    session_expiry_s: int = 3_600
-    """Longer than any outage here, so that QoS 1 messages outlive a reconnect at the broker."""
-    connect_timeout_s: float = 15.0
-    connect_rate: float = 200.0
-    """Attempts a second over the shard."""
-    connect_concurrency: int = 32
-    """Handshakes under way at once; more only queue in the broker's accept backlog."""
-    window: int = 64
-    store_limit: int = 1_000
-    backoff: Backoff = Backoff()
 
 
 class Listener(Protocol):
@@ -53,6 +29,9 @@ class Listener(Protocol):
     def on_acknowledged(self, token: int, t_ns: int, reason_code: int) -> None: ...
 
     def on_evicted(self, token: int) -> None: ...
+
+    def on_refused(self, token: int, reason: str) -> None:
+        """Not sent: the broker said at the connection's start that it takes no such message."""
 
     def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None: ...
 

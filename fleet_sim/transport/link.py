@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import mqtt5
 
+from fleet_sim.transport.settings import connect_packet, user_properties
 from fleet_sim.vehicle import Send, Session
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Link(asyncio.Protocol):
         "_ping_sent_s",
         "_session",
         "_transport",
+        "_user_properties",
         "accepted",
         "ended",
         "handshake",
@@ -47,6 +49,7 @@ class Link(asyncio.Protocol):
         self._last_write_s = 0.0
         self._ping_sent_s = 0.0
         self._half_keepalive_s = owner.settings.keepalive_s / 2
+        self._user_properties = user_properties(owner.settings, owner.client_id(i))
         self.accepted = False
         self.handshake: asyncio.Future[str] = owner.loop.create_future()
         """Empty text when the broker accepted, else why not."""
@@ -61,13 +64,8 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             return
         self._session.opened()
-        settings = self._owner.settings
-        packet = mqtt5.ConnectPacket(
-            self._owner.client_id(self._i),
-            clean_start=self._session.fresh,
-            keep_alive=settings.keepalive_s,
-            session_expiry_interval=settings.session_expiry_s,
-        )
+        vin = self._owner.client_id(self._i)
+        packet = connect_packet(self._owner.settings, vin, first=self._session.fresh)
         self._transport.write(packet.write())
 
     def data_received(self, data: bytes) -> None:
@@ -120,14 +118,16 @@ class Link(asyncio.Protocol):
 
     def write(self, send: Send) -> None:
         packet_id, message, duplicate = send
+        owner = self._owner
         data = mqtt5.PublishPacket(
             message.topic,
             message.payload,
             qos=_QOS[message.qos],
             packet_id=packet_id or None,
             duplicate=duplicate,
+            message_expiry_interval=owner.settings.message_expiry_s,
+            user_properties=self._user_properties,
         ).write()
-        owner = self._owner
         t_ns = owner.now_ns()
         assert self._transport is not None
         self._transport.write(data)

@@ -10,8 +10,9 @@ import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from fleet_sim.transport.base import LinkSettings, Listener
+from fleet_sim.transport.base import Listener
 from fleet_sim.transport.link import TICK_S, Link, short_reason
+from fleet_sim.transport.settings import LinkSettings
 from fleet_sim.transport.wheel import TimerWheel
 from fleet_sim.vehicle import Message, Send, Session, State
 
@@ -195,7 +196,9 @@ class NativeTransport:
                     settings.host,
                     settings.port,
                     ssl=context,
-                    server_hostname=(settings.server_name or settings.host) if context else None,
+                    server_hostname=(settings.tls.server_name or settings.host)
+                    if settings.tls
+                    else None,
                 )
                 # Shielded: the link reports to this future even when nobody waits any more.
                 await asyncio.shield(link.handshake)
@@ -223,7 +226,7 @@ class NativeTransport:
             return None
         context = self._contexts[i]
         if context is None:
-            context = self._contexts[i] = self.settings.tls(i)
+            context = self._contexts[i] = self.settings.tls.context_of(i)
         return context
 
     # -- what a link reports ----------------------------------------------------------------------

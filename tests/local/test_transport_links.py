@@ -1,6 +1,7 @@
 """How connections of the native transport begin, break, are severed and end."""
 
 import asyncio
+import ssl
 import time
 
 import mqtt5
@@ -8,6 +9,7 @@ import pytest
 from broker import Broker, Connection
 from transport_bench import Bench, message, on_both_loops, until
 
+from fleet_sim.transport import Tls
 from fleet_sim.vehicle import Backoff, Message
 
 CONNECT = mqtt5.ConnectPacket
@@ -56,10 +58,11 @@ async def test_a_broker_that_is_not_there_is_counted(bench: Bench) -> None:
 
 @on_both_loops
 async def test_a_context_that_cannot_be_made_is_counted_and_raised_by_close(bench: Bench) -> None:
-    def broken(i: int) -> None:
-        raise ValueError("no key for vehicle 0")
+    class Broken(Tls):
+        def context(self) -> ssl.SSLContext:
+            raise ValueError("no key for vehicle 0")
 
-    transport = bench.transport(tls=broken)  # type: ignore[arg-type]
+    transport = bench.transport(tls=Broken())
     transport.open(0)
     await until(lambda: transport.failures.total() >= 2)
     assert set(transport.failures) == {"ValueError: no key for vehicle 0"}

@@ -1,6 +1,7 @@
 """Mutual TLS of the native transport, with a CA made here: what is refused, and that it is said."""
 
 import asyncio
+import atexit
 import contextlib
 import datetime as dt
 import functools
@@ -9,9 +10,8 @@ import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from broker import Broker
@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from transport_bench import Bench, message, on_both_loops, until
+
+from fleet_sim.transport import Certificate, Tls
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -105,27 +107,33 @@ def pairs() -> dict[str, Pair]:
     }
 
 
-def context(purpose: ssl.Purpose, ca: str, own: str | None) -> ssl.SSLContext:
-    made = ssl.create_default_context(
-        purpose,
-        cadata=pairs()[ca].certificate.public_bytes(serialization.Encoding.PEM).decode(),
-    )
-    if own is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "pair.pem"
-            path.write_bytes(pairs()[own].pem())
-            made.load_cert_chain(path)
-    return made
+@functools.cache
+def folder() -> Path:
+    """Of the PEM files; it goes when the process ends."""
+    made = tempfile.TemporaryDirectory(prefix="fleet-sim-tls-")
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
+@functools.cache
+def pem(name: str) -> str:
+    """Path of a file with the certificate and its key."""
+    path = folder() / f"{name}.pem"
+    path.write_bytes(pairs()[name].pem())
+    return str(path)
 
 
 def at_server(own: str = "server") -> ssl.SSLContext:
-    made = context(ssl.Purpose.CLIENT_AUTH, "ca", own)
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pem("ca"))
+    made.load_cert_chain(pem(own))
     made.verify_mode = ssl.CERT_REQUIRED
     return made
 
 
-def vehicle(own: str | None, ca: str = "ca") -> Callable[[int], ssl.SSLContext]:
-    return lambda i: context(ssl.Purpose.SERVER_AUTH, ca, own)
+def vehicle(own: str | None, ca: str = "ca", **more: Any) -> Tls:
+    """Every vehicle connects with the certificate `own`."""
+    own_files = [Certificate(pem(own), pem(own))] * 50 if own else []
+    return Tls(ca_file=pem(ca), certificates=own_files, **more)
 
 
 async def with_tls(bench: Bench, own: str = "server") -> None:
@@ -151,7 +159,7 @@ async def test_messages_and_reconnects_over_mutual_tls(bench: Bench) -> None:
 @on_both_loops
 async def test_the_server_name_may_differ_from_the_host(bench: Bench) -> None:
     await with_tls(bench, "named")
-    await bench.connected(tls=vehicle("v0"), server_name="broker.test")
+    await bench.connected(tls=vehicle("v0", server_name="broker.test"))
 
 
 BAD_SERVERS = {
@@ -168,7 +176,7 @@ async def test_a_server_that_is_not_trusted_is_counted_with_the_reason(
 ) -> None:
     server, ca, name, reason = BAD_SERVERS[what]
     await with_tls(bench, server)
-    transport = bench.transport(tls=vehicle("v0", ca), server_name=name)
+    transport = bench.transport(tls=vehicle("v0", ca, server_name=name))
     transport.open(0)
     await until(lambda: transport.failures.total() >= 2)
     ((said, _),) = transport.failures.items()

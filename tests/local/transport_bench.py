@@ -7,7 +7,6 @@ import inspect
 import itertools
 import os
 import random
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 import uvloop
 from broker import Broker
 
-from fleet_sim.transport import LinkSettings, NativeTransport
+from fleet_sim.transport import LinkSettings, NativeTransport, Tls
 from fleet_sim.vehicle import Backoff, Message
 
 SOON = Backoff(base_s=0.05, cap_s=0.1, reset_after_s=20.0, jitter=False)
@@ -32,6 +31,7 @@ class Recorder:
         self.sent: list[tuple[int, int, bool]] = []
         self.acknowledged: list[tuple[int, int, int]] = []
         self.evicted: list[int] = []
+        self.refused: list[tuple[int, str]] = []
         self.messages: list[tuple[int, mqtt5.PublishPacket]] = []
 
     def on_online(self, i: int) -> None:
@@ -48,6 +48,9 @@ class Recorder:
 
     def on_evicted(self, token: int) -> None:
         self.evicted.append(token)
+
+    def on_refused(self, token: int, reason: str) -> None:
+        self.refused.append((token, reason))
 
     def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None:
         self.messages.append((i, packet))
@@ -70,8 +73,7 @@ class Bench:
         self,
         n: int = 1,
         *,
-        tls: Callable[[int], ssl.SSLContext] | None = None,
-        server_name: str | None = None,
+        tls: Tls | None = None,
         **settings: Any,
     ) -> NativeTransport:
         """A transport of `n` vehicles, named v0, v1, … None is opened yet."""
@@ -80,7 +82,6 @@ class Bench:
             "127.0.0.1",
             self.broker.port,
             tls=tls,
-            server_name=server_name,
             **{"connect_rate": 2_000.0, "backoff": SOON, **settings},
         )
         transport = NativeTransport(

@@ -1,0 +1,162 @@
+"""How vehicles connect: the endpoint, TLS, WebSocket, and what they say in CONNECT and PUBLISH.
+
+Plain values that travel to other processes; what depends on the vehicle is either a sequence by
+index or a text in which `{vin}` stands for its VIN.
+"""
+
+import ssl
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import mqtt5
+
+from fleet_sim.vehicle import Backoff
+
+CleanStart = Literal["first", "always", "never"]
+
+
+class Secret:
+    """A text that no `repr`, log or traceback shows."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class Certificate(NamedTuple):
+    """PEM files of one vehicle; they may be one and the same."""
+
+    cert_file: str
+    """The certificate, then those that lead to its CA, if any."""
+    key_file: str
+
+
+class Tls(NamedTuple):
+    """TLS 1.2 or newer, with a server that is always verified."""
+
+    ca_file: str | None = None
+    """PEM file of who may vouch for the broker; None is the system's trust store."""
+    certificates: Sequence[Certificate] = ()
+    """By vehicle; none when the broker knows vehicles by other means."""
+    server_name: str | None = None
+    """Name that the broker's certificate must carry; default: the host."""
+    alpn: tuple[str, ...] = ()
+    """Protocols offered, best first (RFC 7301)."""
+    resumption: bool = True
+    """Return with a session ticket, which saves both sides the signatures of a full handshake."""
+
+    def context(self) -> ssl.SSLContext:
+        """A context with all but the certificate. `OSError` when the CA file cannot be read."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.alpn:
+            context.set_alpn_protocols(list(self.alpn))
+        return context
+
+    def context_of(self, i: int) -> ssl.SSLContext:
+        """A context of its own for vehicle i. `OSError` when its files cannot be read or do not
+        belong together."""
+        context = self.context()
+        if self.certificates:
+            context.load_cert_chain(*self.certificates[i])
+        return context
+
+
+class WebSocket(NamedTuple):
+    """MQTT in binary messages of a WebSocket (MQTT 5, section 6)."""
+
+    path: str = "/mqtt"
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with the upgrade, beside those that the protocol asks for."""
+
+
+class Will(NamedTuple):
+    """What the broker publishes for a vehicle that goes without saying goodbye."""
+
+    topic: str
+    payload: str
+    qos: int = 0
+    retain: bool = False
+    delay_s: int = 0
+    """The broker waits so long for it to come back."""
+
+
+class LinkSettings(NamedTuple):
+    """How every vehicle of a shard connects. Texts in which `{vin}` may stand are marked so."""
+
+    host: str
+    port: int
+    tls: Tls | None = None
+    """None connects in the clear."""
+    websocket: WebSocket | None = None
+    """None speaks MQTT on the bare connection."""
+    username: str | None = None
+    """`{vin}`."""
+    password: Secret | None = None
+    keepalive_s: int = 60
+    """0 switches it off."""
+    session_expiry_s: int = 3_600
+    """Longer than any outage here, so that QoS 1 messages outlive a reconnect at the broker."""
+    clean_start: CleanStart = "first"
+    """Which connections of a vehicle begin without what the broker kept of it."""
+    receive_maximum: int = 65_535
+    """QoS 1 messages that the broker may have under way to a vehicle."""
+    topic_alias: bool = False
+    """Say the topic once a connection and a number afterwards, where the broker takes it."""
+    message_expiry_s: int | None = None
+    """The broker may drop a message that nobody took for so long."""
+    user_properties: tuple[tuple[str, str], ...] = ()
+    """Of CONNECT and of every PUBLISH; `{vin}` in the values."""
+    will: Will | None = None
+    """`{vin}` in topic and payload."""
+    connect_timeout_s: float = 15.0
+    connect_rate: float = 200.0
+    """Attempts a second over the shard."""
+    connect_concurrency: int = 32
+    """Handshakes under way at once; more only queue in the broker's accept backlog."""
+    window: int = 64
+    store_limit: int = 1_000
+    backoff: Backoff = Backoff()
+
+
+def connect_packet(settings: LinkSettings, vin: str, *, first: bool) -> mqtt5.ConnectPacket:
+    """CONNECT of the vehicle `vin`; `first` when no broker ever accepted it."""
+    clean = settings.clean_start
+    will = settings.will
+    return mqtt5.ConnectPacket(
+        vin,
+        username=None if settings.username is None else of_vehicle(settings.username, vin),
+        password=None if settings.password is None else settings.password.text.encode(),
+        clean_start=clean == "always" or (clean == "first" and first),
+        keep_alive=settings.keepalive_s,
+        session_expiry_interval=settings.session_expiry_s,
+        receive_max=settings.receive_maximum,
+        user_properties=user_properties(settings, vin),
+        will=will
+        and mqtt5.Will(
+            of_vehicle(will.topic, vin),
+            payload=of_vehicle(will.payload, vin).encode(),
+            qos=mqtt5.QoS(will.qos),
+            retain=will.retain,
+            will_delay_interval=will.delay_s,
+        ),
+    )
+
+
+def user_properties(settings: LinkSettings, vin: str) -> list[tuple[str, str]]:
+    """User properties of a vehicle's packets."""
+    return [(name, of_vehicle(value, vin)) for name, value in settings.user_properties]
+
+
+def of_vehicle(text: str, vin: str) -> str:
+    """`text` with the VIN in its place."""
+    return text.replace("{vin}", vin)
