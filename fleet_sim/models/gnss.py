@@ -30,6 +30,7 @@ from fleet_sim.models.gnss_presets import (
 )
 from fleet_sim.models.gnss_reckoning import SATELLITE, Reckoning
 from fleet_sim.models.gnss_sky import SIDEREAL_DAY_S, Sky
+from fleet_sim.models.noise import Noise
 
 __all__ = ["CANYON", "COVERED", "OPEN", "RECEPTION", "STREET", "Fixes", "GnssModel", "Positions"]
 
@@ -65,7 +66,7 @@ class GnssModel:
     ) -> None:
         if not -90.0 <= lat_deg <= 90.0:
             raise ValueError(f"gnss: lat_deg {lat_deg!r} is out of range (allowed: -90..90)")
-        atm_rng, self._noise_rng, reckoning_rng = rng.spawn(3)
+        atm_rng, noise_rng, reckoning_rng = rng.spawn(3)
         self._fields = LatticeFields((MP_SPACING_M, SCALE_SPACING_M), field_rng)
         self._median = np.array([r.mp_median_m for r in RECEPTION])
         self._log_sigma = np.array([r.mp_log_sigma for r in RECEPTION])
@@ -82,7 +83,9 @@ class GnssModel:
         own = np.array([r.noise_m for r in receivers])
         self._noise_m = np.hypot(own[:, None], np.array([r.noise_m for r in RECEPTION]))
         self._tau_s: FloatArray = np.array([r.noise_tau_s for r in receivers])[which]
-        self._noise: FloatArray = self._noise_rng.standard_normal((which.size, 2))
+        self._noise: FloatArray = noise_rng.standard_normal((which.size, 2))
+        self._fresh = Noise.drawn(noise_rng)
+        self._tick = 0
         self._noise_at_s: FloatArray = np.zeros(which.size)
         self._class: IntArray = np.full(which.size, STREET)
         """Of the place where each vehicle last saw the sky."""
@@ -90,6 +93,7 @@ class GnssModel:
     def step(self, dt_s: float) -> None:
         """Advance what all share by `dt_s`. Receivers' noise follows when it is looked at."""
         self.now_s += dt_s
+        self._tick += 1
         self.atmosphere.step(dt_s)
         self.hdop = self._sky.hdop(self.now_s)
 
@@ -149,7 +153,8 @@ class GnssModel:
     def _noise_now(self, idx: IntArray) -> FloatArray:
         """Unit noise [k, 2]: a Gauss-Markov process, advanced by the time since the last look."""
         phi = np.exp((self._noise_at_s[idx] - self.now_s) / self._tau_s[idx])
-        fresh = np.sqrt(1.0 - phi * phi)[:, None] * self._noise_rng.standard_normal((idx.size, 2))
+        drawn = self._fresh.at(idx, self._tick).standard_normal((idx.size, 2))
+        fresh = np.sqrt(1.0 - phi * phi)[:, None] * drawn
         self._noise[idx] = phi[:, None] * self._noise[idx] + fresh
         self._noise_at_s[idx] = self.now_s
         return self._noise[idx]

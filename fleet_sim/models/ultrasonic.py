@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleet_sim.models.arrays import FloatArray, Int16Array
+from fleet_sim.models.noise import Random
 from fleet_sim.models.ultrasonic_air import (
     AIR,
     REFERENCE_C,
@@ -156,7 +157,7 @@ def detection_probability(
 
 def measure_cm(
     range_m: FloatArray,
-    rng: np.random.Generator,
+    rng: Random,
     preset: UltrasonicPreset = ULTRASONIC,
     *,
     incidence_deg: FloatArray | None = None,
@@ -177,8 +178,10 @@ def measure_cm(
     if not preset.compensated and air.temperature_c != REFERENCE_C:
         distance *= float(uncompensated_scale(air.temperature_c))
     np.clip(distance, preset.min_m, preset.max_m, out=distance)
-    # The upper end of the same draw decides on cross-talk: the two events exclude each other.
+    # The upper end of the same draw decides on cross-talk, since the two events exclude each other,
+    # and where in that end it lies, on the reading.
     stray = np.flatnonzero(chance >= 1.0 - preset.crosstalk)
-    distance.flat[stray] = rng.uniform(preset.min_m, preset.max_m, stray.size)
+    along = (chance.flat[stray] - (1.0 - preset.crosstalk)) / max(preset.crosstalk, 1e-9)
+    distance.flat[stray] = preset.min_m + (preset.max_m - preset.min_m) * along
     seen.flat[stray] = True
     return np.where(seen, np.rint(distance * 100.0), NO_ECHO_CM).astype(np.int16)

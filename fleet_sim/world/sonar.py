@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int16Array, IntArray
+from fleet_sim.models.noise import Draws
 from fleet_sim.models.ultrasonic import (
     NO_ECHO_CM,
     ULTRASONIC,
@@ -80,11 +81,11 @@ def sense(
     path: Path,
     idx: IntArray,
     now_s: float,
-    rng: np.random.Generator,
+    draws: Draws,
     air: Air = AIR,
 ) -> tuple[Int16Array, BoolArray]:
     """Readings of the last second, cm int16 [k, 20], oldest first, the last one now; and whether
-    the sensor is on, bool [k]. All zero where it is off.
+    the sensor is on, bool [k]. All zero where it is off. `draws`: of the vehicles `idx` [k].
 
     Correct across a crossing and when a stall changed hands within the second (the last change;
     an earlier one of the same stall in the same second is not seen).
@@ -100,7 +101,7 @@ def sense(
         met = _met_on_the_way(fleet, kerb, who, back, now_s - ages)
         readings[rows] = measure_cm(
             met.range_m,
-            rng,
+            draws.take(rows),
             ULTRASONIC,
             incidence_deg=met.incidence_deg,
             target_db=met.target_db,

@@ -8,6 +8,7 @@ from fleet_sim.models import RADIOS, VEHICLES
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, Int16Array, IntArray
 from fleet_sim.models.gnss import COVERED, GnssModel
 from fleet_sim.models.gnss_presets import receiver
+from fleet_sim.models.noise import Noise
 from fleet_sim.models.radio import Throughput
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Fault, Phase, Scenario
@@ -59,7 +60,8 @@ class Observation(NamedTuple):
 class World:
     """One city with its vehicles. Same scenario and seed: the same truth.
 
-    What is observed, and how often, does not change what happens.
+    What is observed, and how often, does not change what happens; and what a vehicle senses at a
+    moment does not depend on who else is observed (`models.noise`).
     """
 
     def __init__(self, scenario: Scenario, *, seed: int | None = None) -> None:
@@ -83,7 +85,8 @@ class World:
         self._any_cover = bool((self.city.roads.reception == COVERED).any())
         self._track()
         self._signal = Signal(scenario, self.fleet, radio_rng)
-        self._rng = sense_rng
+        self._noise = Noise.drawn(sense_rng)
+        self._tick = 0
         self._path = sonar.Path(self.fleet.odo)
         self.now_s = 0.0
         """Simulated seconds since the first phase began."""
@@ -124,6 +127,7 @@ class World:
 
     def _advance(self, dt_s: float, now_s: float) -> None:
         self.now_s = now_s
+        self._tick += 1
         self.demand.step(dt_s, now_s)
         self.fleet.drive(dt_s, now_s)
         self._trips.step(dt_s, now_s)
@@ -184,11 +188,12 @@ class World:
         seen = self._gnss.observe(idx, x, y, self.city.roads.reception[edge])
         east, north = seen.error_m.T
         lat, lon = self.city.projection.to_degrees(x + east, y + north)
-        noise = self._rng.standard_normal((2, idx.size))
+        draws = self._noise.at(idx, self._tick)
+        noise = draws.standard_normal((idx.size, 2)).T
         moving = fleet.v[idx] > 0.0
         speed = np.maximum(fleet.v[idx] + _SPEED_SIGMA_MPS * noise[0] * moving, 0.0)
         heading = self.city.roads.bearing_deg[edge] + _HEADING_SIGMA_DEG * noise[1]
-        range_cm, sonar_ok = sonar.sense(fleet, self._kerb, self._path, idx, self.now_s, self._rng)
+        range_cm, sonar_ok = sonar.sense(fleet, self._kerb, self._path, idx, self.now_s, draws)
         return Observation(
             lat=lat,
             lon=lon,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fleet_sim.models.noise import Noise
 from fleet_sim.models.ultrasonic import ULTRASONIC
 from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import City, GeneratedCity, Phase, VehicleGroup
@@ -55,8 +56,8 @@ class Probe:
             self.path.push(self.now_s, self.fleet.odo)
 
     def sense(self, seed: int = 0) -> tuple[np.ndarray, bool]:
-        rng = np.random.default_rng(seed)
-        cm, on = sonar.sense(self.fleet, self.kerb, self.path, ONE, self.now_s, rng)
+        draws = Noise(seed).at(ONE, 0)
+        cm, on = sonar.sense(self.fleet, self.kerb, self.path, ONE, self.now_s, draws)
         return cm[0], bool(on[0])
 
 
