@@ -13,6 +13,7 @@ from rich.console import Console
 from fleet_sim import __version__
 from fleet_sim.engine.verdict import ExitCode
 
+DEFAULT = click.core.ParameterSource.DEFAULT
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -40,6 +41,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         from fleet_sim.cloud.registry import RegistryError
         from fleet_sim.cloud.stacks import DeployError
         from fleet_sim.cloud.target import TargetError
+        from fleet_sim.engine.embedded import EmbeddedBrokerError
         from fleet_sim.engine.preflight import PreflightError
         from fleet_sim.scenario import ScenarioError
         from fleet_sim.transport import ConnectError
@@ -55,6 +57,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             LocalAwsError,
             IdentityError,
             RegistryError,
+            EmbeddedBrokerError,
             ConnectError,
         ) as error:
             fail(ExitCode.TARGET, str(error))
@@ -105,6 +108,7 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     fleet-sim run my.yaml --set fleet.taxis.telemetry.qos=0 --out reports/qos0
     fleet-sim run my.yaml --target aws --stack fleet-sim --region eu-central-1
     fleet-sim run my.yaml --target mqtt://127.0.0.1:1883
+    fleet-sim run my.yaml --broker embedded
     """,
 )
 @scenario_argument
@@ -113,6 +117,11 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     default="local",
     show_default=True,
     help="local, aws, or a broker without a cloud behind it: mqtt://HOST:PORT.",
+)
+@click.option(
+    "--broker",
+    metavar="[embedded|mqtt://HOST:PORT]",
+    help="A broker without a cloud behind it, in place of --target; embedded starts one.",
 )
 @click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
 @click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 2m.")
@@ -132,6 +141,7 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
 def run(
     scenario: Path,
     target: str,
+    broker: str | None,
     vehicles: int | None,
     duration: str | None,
     overrides: tuple[str, ...],
@@ -146,12 +156,19 @@ def run(
     Exit codes: 0 passed, 99 threshold broken, 2 invalid scenario or arguments, 3 target unreachable
     or deployment failed, 4 the generator could not hold the schedule, 130 interrupted.
     """
+    if broker and click.get_current_context().get_parameter_source("target") is not DEFAULT:
+        raise click.UsageError("--broker: a target of its own (allowed: --broker or --target)")
+    if broker in ("local", "aws"):
+        raise click.BadParameter(
+            f"{broker!r} is no broker (allowed: embedded, mqtt://HOST:PORT)",
+            param_hint="--broker",
+        )
     from fleet_sim.engine.run import Options, run_scenario
     from fleet_sim.report.render import render
     from fleet_sim.report.terminal import summary_table
 
     options = Options(
-        target=target,
+        target=broker or target,
         vehicles=vehicles,
         duration=duration,
         overrides=overrides,

@@ -13,6 +13,7 @@ from fleet_sim.cloud.deploy import outputs as deployed_outputs
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
 from fleet_sim.contract import Spot
+from fleet_sim.engine.embedded import EmbeddedBroker
 from fleet_sim.engine.operate import deploy_with_steps, local_dir
 from fleet_sim.engine.progress import Steps
 from fleet_sim.measure.archived import ArchiveRow
@@ -168,10 +169,36 @@ class BrokerBackend:
         pass
 
 
+class EmbeddedBackend(BrokerBackend):
+    """A broker of our own, started for this run."""
+
+    def __init__(self) -> None:
+        self.name = "embedded"
+        self.api_url: str | None = None
+        self._broker: EmbeddedBroker | None = None
+
+    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+        steps.step("starting a broker")
+        self._broker = EmbeddedBroker(world.n)
+        self._broker.start()
+        super().__init__(self._broker.host, self._broker.port)
+        steps.done(f"embedded broker at {self.name}")
+        return self._link
+
+    def gone(self) -> str | None:
+        if self._broker is not None and not self._broker.alive():
+            return "the embedded broker has stopped"
+        return None
+
+    def close(self) -> None:
+        if self._broker is not None:
+            self._broker.stop()
+
+
 def open_backend(
     target: str, stack: str, region: str | None, state_dir: Path, steps: Steps, console: Console
 ) -> Backend:
-    """Open `local`, `aws` or `mqtt://HOST:PORT`.
+    """Open `local`, `aws`, `embedded` or `mqtt://HOST:PORT`.
 
     `local` uses the local AWS that `up` keeps running, and otherwise starts one for this run.
     `TargetError`, `DeployError` or `LocalAwsError` when that fails.
@@ -182,10 +209,12 @@ def open_backend(
         where = open_aws(region, stack)
         folder = state_dir / "identities" / f"{where.account_id}-{where.region}-{stack}"
         return CloudBackend(where, deployed_outputs(where), folder, None)
+    if target == "embedded":
+        return EmbeddedBackend()
     match = _BROKER.fullmatch(target)
     if not match or not 0 < int(match["port"] or 1883) < 65_536:
         raise TargetError(
-            f"--target: {target!r} is not known (allowed: local, aws, mqtt://HOST:PORT)"
+            f"--target: {target!r} is not known (allowed: local, aws, embedded, mqtt://HOST:PORT)"
         )
     return BrokerBackend(match["host"], int(match["port"] or 1883))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from test_run import fleet_sim, processes_of, run_in, summary_of, write_scenario
-from test_transport_mosquitto import MOSQUITTO, Mosquitto
+from mosquitto import MOSQUITTO, Mosquitto
 
 
 @pytest.fixture

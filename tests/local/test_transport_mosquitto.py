@@ -2,10 +2,6 @@
 
 import asyncio
 import contextlib
-import getpass
-import shutil
-import socket
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -13,51 +9,12 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
+from mosquitto import MOSQUITTO, Mosquitto
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from transport_bench import Bench, message, on_both_loops, once_each, until
 
-MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
-
-
-class Mosquitto:
-    """A mosquitto on a free port that keeps its sessions on disk, in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(
-            f"listener {self.port} 127.0.0.1\n"
-            "allow_anonymous true\n"
-            f"user {getpass.getuser()}\n"
-            "persistence true\n"
-            f"persistence_location {folder}/\n"
-            "max_queued_messages 0\n"
-            "log_type none\n"
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        assert MOSQUITTO is not None
-        self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)])
-
-    async def ready(self) -> None:
-        def answers() -> bool:
-            assert self._process is not None
-            assert self._process.poll() is None, "mosquitto ended"
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-        await until(answers)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
 
 
 @pytest.fixture
@@ -140,7 +97,7 @@ class Ear:
 
 @on_both_loops
 async def test_both_qualities_of_service_arrive(bench: Bench, mosquitto: Mosquitto) -> None:
-    await mosquitto.ready()
+    await until(mosquitto.answers)
     bench.broker.port = mosquitto.port
     async with Ear(mosquitto.port) as ear:
         transport = await bench.connected(5)
@@ -157,7 +114,7 @@ async def test_both_qualities_of_service_arrive(bench: Bench, mosquitto: Mosquit
 @on_both_loops
 async def test_a_restart_in_the_middle_loses_nothing(bench: Bench, mosquitto: Mosquitto) -> None:
     """The broker stops with messages under way, and comes back with the sessions it had."""
-    await mosquitto.ready()
+    await until(mosquitto.answers)
     bench.broker.port = mosquitto.port
     n, total = 5, 600
     async with Ear(mosquitto.port) as ear:
@@ -182,7 +139,7 @@ async def test_a_restart_in_the_middle_loses_nothing(bench: Bench, mosquitto: Mo
 @on_both_loops
 async def test_the_session_is_kept_over_a_cut(bench: Bench, mosquitto: Mosquitto) -> None:
     """Told by the broker itself, in its CONNACK."""
-    await mosquitto.ready()
+    await until(mosquitto.answers)
     bench.broker.port = mosquitto.port
     transport = await bench.connected()
     present: list[bool] = []

@@ -124,6 +124,19 @@ def test_a_wrong_option_is_named(arguments: list[str], named: list[str], tmp_pat
         assert text in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--broker", "embedded", "--target", "aws"), "--broker or --target"),
+        (("--broker", "local"), "allowed: embedded, mqtt://HOST:PORT"),
+    ],
+)
+def test_a_broker_is_a_target_of_its_own(arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(main, ["run", "scenarios/smoke.yaml", *arguments])
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
 def test_an_unknown_target_exits_with_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "good.yaml"
@@ -131,7 +144,7 @@ def test_an_unknown_target_exits_with_3(tmp_path: Path, monkeypatch: pytest.Monk
     result = invoke("run", path, "--target", "kafka://x")
     assert result.exit_code == 3
     assert "kafka://x" in result.stderr
-    assert "allowed: local, aws, mqtt://HOST:PORT" in result.stderr
+    assert "allowed: local, aws, embedded, mqtt://HOST:PORT" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "deploy", "status"])

@@ -1,0 +1,50 @@
+"""Mosquitto, as the system has it, for tests against a broker that others wrote."""
+
+import getpass
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+class Mosquitto:
+    """A mosquitto on a free port that keeps its sessions on disk, in a folder of its own.
+
+    `options` are lines of its configuration for the listener and after.
+    """
+
+    def __init__(self, folder: Path, options: str = "") -> None:
+        self.host = "127.0.0.1"
+        with socket.create_server((self.host, 0)) as free:
+            self.port = free.getsockname()[1]
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"user {getpass.getuser()}\n"
+            "persistence true\n"
+            f"persistence_location {folder}/\n"
+            "max_queued_messages 0\n"
+            "log_type none\n"
+            "allow_anonymous true\n"
+            f"listener {self.port} {self.host}\n"
+            f"{options}\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert MOSQUITTO is not None
+        self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)])
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        assert self._process is not None
+        assert self._process.poll() is None, "mosquitto ended"
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host, self.port)) == 0
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
