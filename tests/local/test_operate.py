@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from test_run import fleet_sim, processes_of, run_in, summary_of, write_scenario
 from mosquitto import MOSQUITTO, Mosquitto
+from test_run import fleet_sim, processes_of, run_in, summary_of, write_scenario
 
 
 @pytest.fixture
