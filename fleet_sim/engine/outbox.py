@@ -4,9 +4,8 @@ What a vehicle senses changes only when the world steps. So everything that is d
 step is observed and encoded in one batch right after this one, and at its time only has to be sent.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,14 +21,21 @@ SONAR_RATE_HZ = 20
 _MODES: tuple[VehicleMode, ...] = ("driving", "parked", "charging")
 
 
-class Prepared(NamedTuple):
-    """A message that waits for its time."""
+class Batch(NamedTuple):
+    """Messages that wait for their time, in the order in which they are due."""
 
-    vehicle: int
-    seq: int
-    intended_ns: int
+    vehicles: NDArray[np.int64]
+    seqs: NDArray[np.int64]
+    intended_ns: NDArray[np.int64]
     """After the start."""
-    payload: bytes
+    payloads: list[bytes]
+
+    def part(self, begin: int, end: int | None = None) -> "Batch":
+        """Messages `begin` to before `end`."""
+        which = slice(begin, end)
+        return Batch(
+            self.vehicles[which], self.seqs[which], self.intended_ns[which], self.payloads[which]
+        )
 
 
 class Composer:
@@ -48,7 +54,7 @@ class Composer:
         ts = self._epoch_ms + round(self._world.now_s * 1000)
         vins = self._world.vins
         encode = self._encode
-        columns = zip(
+        columns: Iterable[tuple[Any, ...]] = zip(
             vehicles.tolist(),
             seqs,
             seen.lat.round(7).tolist(),
@@ -77,7 +83,7 @@ class Composer:
                     heading,
                     soc,
                     _MODES[mode],
-                    cast(Literal[0, 1, 2], fix),
+                    fix,
                     acc,
                     odo,
                     self._firmware,
@@ -97,25 +103,36 @@ class Outbox:
         self._first = first
         self._composer = composer
         self._opened = 0
-        self._ready: deque[Prepared] = deque()
+        none = np.zeros(0, np.int64)
+        self._ready = Batch(none, none, none, [])
+        self._taken = 0  # of `_ready`
 
     def prepare(self, until_ns: int) -> None:
         """Compose what is intended before `until_ns` after the start."""
-        begin = self._opened + len(self._ready)
+        left = self._ready.part(self._taken)
+        begin = self._opened + len(left.payloads)
         count = pace(until_ns - 1, begin, self.schedule).due
         if not count:
             return
         number = np.arange(begin, begin + count)
         vehicles = self._first + number % self.schedule.vehicles
-        seqs = (number // self.schedule.vehicles + 1).tolist()
-        intended = (number * self.schedule.period_ns // self.schedule.vehicles).tolist()
-        payloads = self._composer.compose(vehicles, seqs)
-        self._ready.extend(map(Prepared, vehicles.tolist(), seqs, intended, payloads))
+        seqs = number // self.schedule.vehicles + 1
+        intended = number * self.schedule.period_ns // self.schedule.vehicles
+        payloads = self._composer.compose(vehicles, seqs.tolist())
+        self._taken = 0
+        self._ready = Batch(
+            np.concatenate([left.vehicles, vehicles]),
+            np.concatenate([left.seqs, seqs]),
+            np.concatenate([left.intended_ns, intended]),
+            left.payloads + payloads,
+        )
 
-    def take(self, elapsed_ns: int) -> tuple[list[Prepared], Pace]:
+    def take(self, elapsed_ns: int) -> tuple[Batch, Pace]:
         """What is due `elapsed_ns` after the start, and the pace for what follows. Less than is due
         while the world is behind: the rest comes with its next step."""
         plan = pace(elapsed_ns, self._opened, self.schedule)
-        taken = [self._ready.popleft() for _ in range(min(plan.due, len(self._ready)))]
-        self._opened += len(taken)
+        count = min(plan.due, len(self._ready.payloads) - self._taken)
+        taken = self._ready.part(self._taken, self._taken + count)
+        self._taken += count
+        self._opened += count
         return taken, plan

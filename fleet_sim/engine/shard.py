@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fleet_sim.contract import telemetry_topic
 from fleet_sim.engine.clock import Clock
-from fleet_sim.engine.outbox import Composer, Outbox, Prepared
+from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
 from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.scenario import Scenario
@@ -85,6 +85,9 @@ class Shard:
         self.duration_ns = duration_ns
         self.scheduled_total = sum(outbox.schedule.total for outbox in self._outboxes)
         self.ledger = Ledger(max(1, self.scheduled_total))
+        self.on_acknowledged = (
+            self.ledger.acked
+        )  # no call in between: it happens with every message
         self._topics = [telemetry_topic(vin) for vin in world.vins]
         self._radio_up: NDArray[np.bool_] = np.ones(world.n, bool)
         self._radio_back_ns: NDArray[np.int64] = np.zeros(world.n, np.int64)
@@ -104,9 +107,6 @@ class Shard:
 
     def on_sent(self, token: int, t_ns: int, duplicate: bool) -> None:
         self.ledger.sent(token, t_ns)
-
-    def on_acknowledged(self, token: int, t_ns: int, reason_code: int) -> None:
-        self.ledger.acked(token, t_ns, reason_code)
 
     def on_evicted(self, token: int) -> None:
         self.ledger.dropped(token, DropCause.BUFFER_FULL)
@@ -182,7 +182,7 @@ class Shard:
             finished = not behind
             for outbox in self._outboxes:
                 taken, plan = outbox.take(elapsed)
-                if taken:
+                if taken.payloads:
                     self._send(taken, outbox.qos)
                 if not plan.stop:
                     finished = False
@@ -239,18 +239,14 @@ class Shard:
         for outbox in self._outboxes:
             outbox.prepare(until_ns)
 
-    def _send(self, taken: list[Prepared], qos: int) -> None:
+    def _send(self, due: Batch, qos: int) -> None:
         """Open what is due: into the ledger, to the transport."""
-        intended = np.array([message.intended_ns for message in taken])
-        self.lateness_ns.append(self.clock.now_ns() - self.t0_ns - intended)
-        open_row, publish, topics, t0_ns = (
-            self.ledger.open,
-            self.transport.publish,
-            self._topics,
-            self.t0_ns,
-        )
-        for i, seq, intended_ns, payload in taken:
-            publish(i, Message(open_row(i, seq, t0_ns + intended_ns), topics[i], payload, qos))
+        self.lateness_ns.append(self.clock.now_ns() - self.t0_ns - due.intended_ns)
+        row = self.ledger.open_many(due.vehicles, due.seqs, due.intended_ns + self.t0_ns)
+        publish, topics = self.transport.publish, self._topics
+        for i, payload in zip(due.vehicles.tolist(), due.payloads, strict=True):
+            publish(i, Message(row, topics[i], payload, qos))
+            row += 1
 
     def _sample(self, elapsed_ns: int, lag_ns: int) -> None:
         in_flight, stored = self.transport.backlog()

@@ -126,6 +126,21 @@ class Ledger:
         self._n = row + 1
         return row
 
+    def open_many(
+        self, vehicle: NDArray[Any], seq: NDArray[Any], intended_ns: NDArray[np.int64]
+    ) -> int:
+        """`open` for k messages at once, arrays [k]; the first one's row, the others' follow it."""
+        first = self._n
+        end = first + len(vehicle)
+        while end > self._capacity:
+            self._grow()
+        arrays = self._arrays
+        arrays["vehicle"][first:end] = vehicle
+        arrays["seq"][first:end] = seq
+        arrays["intended_ns"][first:end] = intended_ns
+        self._n = end
+        return first
+
     def sent(self, row: int, t_ns: int) -> None:
         """It was handed to the socket. Again for a resend: the first time stays, and a rejection
         of the earlier attempt is forgotten.

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, cast
 
 import mqtt5
 
+from fleet_sim.transport import packing
 from fleet_sim.transport.settings import connect_packet, user_properties
-from fleet_sim.vehicle import Send, Session
+from fleet_sim.vehicle import Message, Session
 
 if TYPE_CHECKING:
     from fleet_sim.transport.native import NativeTransport
 
 TICK_S = 0.05
 """Resolution of the transport's timers."""
-
-_QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
 
 
 class Link(asyncio.Protocol):
@@ -30,9 +29,11 @@ class Link(asyncio.Protocol):
         "_over",
         "_owner",
         "_ping_sent_s",
+        "_properties",
         "_session",
+        "_topic",
+        "_topic_bytes",
         "_transport",
-        "_user_properties",
         "accepted",
         "ended",
         "handshake",
@@ -44,12 +45,18 @@ class Link(asyncio.Protocol):
         self._session = session
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._topic = ""
+        self._topic_bytes = b""  # the same as it goes into a PUBLISH: a vehicle seldom has another
         self._over = False  # given up: what still comes from the socket is void
         self._heard = True  # something came since the last timer
         self._last_write_s = 0.0
         self._ping_sent_s = 0.0
         self._half_keepalive_s = owner.settings.keepalive_s / 2
-        self._user_properties = user_properties(owner.settings, owner.client_id(i))
+        settings = owner.settings
+        self._properties = packing.publish_properties(
+            message_expiry_s=settings.message_expiry_s,
+            user=user_properties(settings, owner.client_id(i)),
+        )
         self.accepted = False
         self.handshake: asyncio.Future[str] = owner.loop.create_future()
         """Empty text when the broker accepted, else why not."""
@@ -72,8 +79,11 @@ class Link(asyncio.Protocol):
         self._heard = True
         if self._buffer:
             data = self._buffer + data
+        start = self._pubacks(data) if self.accepted else 0
+        if start == len(data):
+            self._buffer = b""
+            return
         view = memoryview(data)
-        start = 0
         end = len(data)
         while start < end and not self._over:
             try:
@@ -92,6 +102,26 @@ class Link(asyncio.Protocol):
             start += size
             self._handle(packet)
         self._buffer = bytes(view[start:])
+
+    def _pubacks(self, data: bytes) -> int:
+        """Take the PUBACKs that `data` begins with: nearly all that a broker sends. Answers where
+        the rest begins, which is the codec's: anything unusual, and what is not all here yet."""
+        start, end = 0, len(data)
+        while end - start >= 4 and data[start] == packing.PUBACK and not self._over:
+            size = data[start + 1]
+            if size == 2:
+                reason = 0
+            elif (
+                size == 3
+                and end - start >= 5
+                and (reason := data[start + 4]) in packing.PUBACK_REASONS
+            ):
+                pass
+            else:
+                break
+            self._acknowledged(data[start + 2] << 8 | data[start + 3], reason)
+            start += 2 + size
+        return start
 
     def eof_received(self) -> None:
         # Not left to asyncio, which would first wait until all that was written is taken.
@@ -116,22 +146,18 @@ class Link(asyncio.Protocol):
 
     # -- commands ---------------------------------------------------------------------------------
 
-    def write(self, send: Send) -> None:
-        packet_id, message, duplicate = send
+    def publish(self, packet_id: int, message: Message, duplicate: bool = False) -> None:
+        """Write a PUBLISH; `packet_id` 0 is QoS 0."""
+        topic = message.topic
+        if topic is not self._topic:
+            self._topic, self._topic_bytes = topic, packing.text(topic)
         owner = self._owner
-        data = mqtt5.PublishPacket(
-            message.topic,
-            message.payload,
-            qos=_QOS[message.qos],
-            packet_id=packet_id or None,
-            duplicate=duplicate,
-            message_expiry_interval=owner.settings.message_expiry_s,
-            user_properties=self._user_properties,
-        ).write()
+        data = packing.publish(
+            self._topic_bytes, message.payload, packet_id, self._properties, duplicate
+        )
         t_ns = owner.now_ns()
-        assert self._transport is not None
-        self._transport.write(data)
-        self._last_write_s = owner.loop.time()
+        self._transport.write(data)  # type: ignore[union-attr]  # online: an assert costs as much
+        self._last_write_s = owner.tick_s
         owner.listener.on_sent(message.token, t_ns, duplicate)
 
     def timer(self, now_s: float) -> None:
@@ -185,14 +211,7 @@ class Link(asyncio.Protocol):
         if not self.accepted:
             self._connack(packet)
         elif type(packet) is mqtt5.PubAckPacket:
-            message = self._session.acknowledged(packet.packet_id)
-            if message is not None:
-                owner = self._owner
-                owner.listener.on_acknowledged(
-                    message.token, owner.now_ns(), int(packet.reason_code)
-                )
-            if self._session.pending:
-                self._flush()
+            self._acknowledged(packet.packet_id, int(packet.reason_code))
         elif type(packet) is mqtt5.PublishPacket:
             self._inbound(packet)
         elif type(packet) is mqtt5.PingRespPacket:
@@ -203,6 +222,15 @@ class Link(asyncio.Protocol):
             self.fail("a second CONNACK from the broker")
         else:
             self.fail(f"unexpected {type(packet).__name__} from the broker")
+
+    def _acknowledged(self, packet_id: int, reason: int) -> None:
+        session = self._session
+        message = session.acknowledged(packet_id)
+        if message is not None:
+            owner = self._owner
+            owner.listener.on_acknowledged(message.token, owner.now_ns(), reason)
+        if session.pending:
+            self._flush()
 
     def _inbound(self, packet: mqtt5.PublishPacket) -> None:
         if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
@@ -244,7 +272,7 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         while (send := self._session.next_send()) is not None:
-            self.write(send)
+            self.publish(*send)
 
 
 def _code(reason_code: int) -> str:

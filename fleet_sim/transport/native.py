@@ -14,7 +14,7 @@ from fleet_sim.transport.base import Listener
 from fleet_sim.transport.link import TICK_S, Link, short_reason
 from fleet_sim.transport.settings import LinkSettings
 from fleet_sim.transport.wheel import TimerWheel
-from fleet_sim.vehicle import Message, Send, Session, State
+from fleet_sim.vehicle import Message, Session, State
 
 
 class NativeTransport:
@@ -58,6 +58,8 @@ class NativeTransport:
         self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=TICK_S)
         self._tokens = 0.0  # attempts that the rate allows now
         self._attempts: dict[int, tuple[asyncio.Task[None], Link]] = {}
+        self.tick_s = self.loop.time()
+        """When the timers were last looked at: a clock that costs nothing to read."""
         self._closing = False
         self._bug: BaseException | None = None
         self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -70,13 +72,14 @@ class NativeTransport:
             self._enqueue(i)
 
     def publish(self, i: int, message: Message) -> None:
-        result = self._sessions[i].offer(message)
-        if isinstance(result, Send):
+        session = self._sessions[i]
+        packet_id = session.admit(message)
+        if packet_id >= 0:
             link = self._links[i]
             assert link is not None  # online
-            link.write(result)
-        elif result is not None:
-            self.listener.on_evicted(result.token)
+            link.publish(packet_id, message)
+        elif (evicted := session.keep(message)) is not None:
+            self.listener.on_evicted(evicted.token)
 
     def sever(self, i: int, reason: str) -> None:
         self._held[i] = 1
@@ -143,7 +146,7 @@ class NativeTransport:
     # -- timers -----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = self.loop.time()
+        now = self.tick_s = self.loop.time()
         self._ticker = self.loop.call_at(now + TICK_S, self._tick)
         for i in self._wheel.advance(now):
             link = self._links[i]

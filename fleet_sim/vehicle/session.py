@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 MAX_PACKET_ID = 65_535
 
 
@@ -78,8 +80,9 @@ class Backoff(NamedTuple):
         return window * uniform() if self.jitter else window
 
 
-class Message(NamedTuple):
-    """An application message; `token` is the caller's name for it (a ledger row)."""
+class Message(msgspec.Struct, gc=False):
+    """An application message; `token` is the caller's name for it (a ledger row). Nobody changes
+    one: it is not frozen only because a frozen struct takes twice as long to make."""
 
     token: int
     topic: str
@@ -208,13 +211,21 @@ class Session:
     def offer(self, message: Message) -> Send | Message | None:
         """A new message. Returns `Send` to write it now; None when it is stored for later; or the
         oldest stored `Message` that had to give way to it. A closed session refuses it."""
-        if (
-            self.state is State.ONLINE
-            and not self._store
-            and self.writable
-            and (message.qos == 0 or len(self._inflight) < self._window)
-        ):
-            return self._send(message)
+        packet_id = self.admit(message)
+        return self.keep(message) if packet_id < 0 else Send(packet_id, message, False)
+
+    def admit(self, message: Message) -> int:
+        """Packet id with which a new message goes out at once, 0 for QoS 0; -1 when it may not, and
+        belongs to `keep`. The two are `offer` in halves, for a caller with thousands a second."""
+        if self.state is not State.ONLINE or self._store or not self.writable:
+            return -1
+        if message.qos and len(self._inflight) >= self._window:
+            return -1
+        return self._number(message)
+
+    def keep(self, message: Message) -> Message | None:
+        """Store a message that `admit` did not take; the oldest stored one when it gives way. A
+        closed session refuses it."""
         if self.state is State.CLOSED:
             raise InvalidTransitionError(self.state, "offer", list(self._story))
         self._store.append(message)
@@ -244,7 +255,8 @@ class Session:
                 return Send(packet_id, message, True)
         if not self._store or (self._store[0].qos and len(self._inflight) >= self._window):
             return None
-        return self._send(self._store.popleft())
+        message = self._store.popleft()
+        return Send(self._number(message), message, False)
 
     @property
     def pending(self) -> bool:
@@ -263,15 +275,17 @@ class Session:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _send(self, message: Message) -> Send:
+    def _number(self, message: Message) -> int:
+        """Put a message in flight: its packet id, 0 for QoS 0."""
         if message.qos == 0:
-            return Send(0, message, False)
+            return 0
+        inflight = self._inflight
         packet_id = self._next_id
-        while packet_id in self._inflight:
+        while packet_id in inflight:
             packet_id = packet_id % MAX_PACKET_ID + 1
         self._next_id = packet_id % MAX_PACKET_ID + 1
-        self._inflight[packet_id] = message
-        return Send(packet_id, message, False)
+        inflight[packet_id] = message
+        return packet_id
 
     def _move(self, event: Event) -> None:
         target = TRANSITIONS.get((self.state, event))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fleet_sim.engine.outbox import Composer, Outbox
+from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
 
 SECOND = 1_000_000_000
@@ -26,16 +26,21 @@ def outbox(schedule: Schedule, first: int = 0) -> tuple[Outbox, Writer]:
     return Outbox(schedule, first, 1, cast(Composer, writer)), writer
 
 
+def names(due: Batch) -> list[tuple[int, int]]:
+    assert len(due.payloads) == len(due.seqs)
+    return list(zip(due.seqs.tolist(), due.vehicles.tolist(), strict=True))
+
+
 def test_what_is_due_between_two_steps_is_what_vehicles_sensed_at_the_first() -> None:
     box, writer = outbox(Schedule(vehicles=2, period_ns=SECOND, duration_ns=SECOND), first=10)
     box.prepare(SECOND // 4)
     writer.step = 1
     box.prepare(SECOND)
     taken, plan = box.take(SECOND // 8)
-    assert [m.payload for m in taken] == [b"10:1@0"]
+    assert taken.payloads == [b"10:1@0"]
     assert plan.wait_ns == SECOND // 2 - SECOND // 8
     taken, plan = box.take(SECOND // 2)
-    assert [m.payload for m in taken] == [b"11:1@1"]
+    assert taken.payloads == [b"11:1@1"]
     assert plan.stop
 
 
@@ -43,10 +48,10 @@ def test_a_world_that_is_behind_holds_back_what_it_has_not_reached() -> None:
     box, _ = outbox(Schedule(vehicles=4, period_ns=SECOND, duration_ns=SECOND))
     box.prepare(SECOND // 2)
     taken, plan = box.take(5 * SECOND)
-    assert len(taken) == 2
+    assert len(taken.payloads) == 2
     assert plan.due == 4
     box.prepare(SECOND)
-    assert [m.vehicle for m in box.take(5 * SECOND)[0]] == [2, 3]
+    assert box.take(5 * SECOND)[0].vehicles.tolist() == [2, 3]
 
 
 @given(
@@ -70,11 +75,11 @@ def test_any_order_of_steps_and_looks_takes_every_message_once_and_never_early(
             prepared = at
             box.prepare(prepared)
         else:
-            for message in box.take(at)[0]:
-                assert message.intended_ns <= at
-                assert message.intended_ns < prepared
-                taken.append((message.seq, message.vehicle))
+            due = box.take(at)[0]
+            assert (due.intended_ns <= at).all()
+            assert (due.intended_ns < prepared).all()
+            taken += names(due)
     box.prepare(end)
-    taken += [(m.seq, m.vehicle) for m in box.take(end)[0]]
+    taken += names(box.take(end)[0])
     turns = [divmod(m, schedule.vehicles) for m in range(schedule.total)]
     assert taken == [(turn + 1, vehicle) for turn, vehicle in turns]

@@ -29,6 +29,20 @@ def test_rows_survive_growth() -> None:
     assert (columns.acknowledged == (i % 3 != 0)).all()
 
 
+def test_many_rows_opened_at_once_are_those_opened_one_by_one() -> None:
+    one, many = Ledger(1), Ledger(1)
+    vehicle, seq, intended_ns = np.arange(9) % 4, np.arange(9) // 4 + 1, T + np.arange(9) * 7
+    for begin, end in ((0, 0), (0, 2), (2, 3), (3, 9)):
+        first = many.open_many(vehicle[begin:end], seq[begin:end], intended_ns[begin:end])
+        assert first == begin
+        many.sent(max(0, end - 1), T)
+    for i in range(9):
+        one.open(int(vehicle[i]), int(seq[i]), int(intended_ns[i]))
+    assert len(many) == len(one) == 9
+    for name in ("vehicle", "seq", "intended_ns"):
+        assert many.column(name).tolist() == one.column(name).tolist()
+
+
 def test_columns_are_views() -> None:
     ledger = Ledger(4)
     ledger.open(1, 1, T)
