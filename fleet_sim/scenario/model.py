@@ -58,14 +58,23 @@ class Clock(_Strict, frozen=True, kw_only=True):
 
 
 class GeneratedCity(_Strict, frozen=True, kw_only=True):
-    """A city drawn from the seed: a grid of blocks with streets, stalls and driveways."""
+    """A city drawn from the seed: a grid of blocks with streets, stalls and driveways, in districts
+    of different character."""
 
     blocks: tuple[Blocks, Blocks] = (14, 10)
     """Columns (west to east) and rows (south to north)."""
     block_length_m: BlockLength = field(name="block_length", default=Length(100))
-    """From the middle of one crossing to the middle of the next."""
+    """From the middle of one crossing to the middle of the next, on average."""
     legal_kerb: Fraction = Fraction(0.6)
     """Share of street sides on which parking is legal."""
+    centre: Fraction = Fraction(0.4)
+    """Of the city's width and height that its centre takes: high houses, short blocks, full kerbs.
+    0%, or too little for a street inside, makes all blocks alike."""
+    one_way: bool = True
+    """Whether streets of the centre other than arterials are one-way, in turns."""
+    tunnel: bool = True
+    """Whether one block of an arterial is covered: no satellites there. Cities of fewer than four
+    blocks across have none."""
     lat: Annotated[float, Meta(ge=-80, le=80)] = 37.8044
     """Latitude of the city's centre, degrees."""
     lon: Annotated[float, Meta(ge=-180, le=180)] = -122.2712

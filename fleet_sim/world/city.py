@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from fleet_sim.contract import RegistrySpot, SpotRegistry
-from fleet_sim.models.arrays import BoolArray, FloatArray
+from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.scenario.model import City as CitySpec
 from fleet_sim.scenario.model import GeneratedCity
-from fleet_sim.world import grid, network, osm, streets
+from fleet_sim.world import districts, grid, network, osm, streets
 from fleet_sim.world.geo import Projection
 from fleet_sim.world.roads import Roads
 from fleet_sim.world.stalls import Stalls
@@ -38,6 +40,8 @@ class City:
     stalls: Stalls
     venues: tuple[Venue, ...]
     projection: Projection
+    character: IntArray
+    """[E] index into `districts.NAMES`."""
     attribution: str = ""
     """Whose map it is, when its licence asks for that."""
     dropped: str = ""
@@ -47,9 +51,22 @@ class City:
     lon: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
+        self._check_connected()
         lat, lon = self.projection.to_degrees(self.stalls.x, self.stalls.y)
         object.__setattr__(self, "lat", lat)
         object.__setattr__(self, "lon", lon)
+
+    def _check_connected(self) -> None:
+        """`ValueError` when some street cannot be reached from another: no trip would end there."""
+        roads = self.roads
+        n = roads.node_x.size
+        graph = csr_array((np.ones(roads.n_edges), (roads.tail, roads.head)), shape=(n, n))
+        parts, _ = connected_components(graph, directed=True, connection="strong")
+        if parts != 1:
+            raise ValueError(
+                f"city: its {n} crossings are {parts} parts that cannot all be reached from each "
+                "other (allowed: streets that form one strongly connected network)"
+            )
 
     @classmethod
     def build(cls, spec: CitySpec, seed: int) -> "City":
@@ -81,7 +98,8 @@ class City:
                 f"{net.dropped_km:.1f} km of street that cannot be both reached and left within "
                 "the map"
             )
-        return cls(roads, stalls, venues, net.projection, OSM_ATTRIBUTION, dropped)
+        character = np.full(roads.n_edges, districts.MIXED)
+        return cls(roads, stalls, venues, net.projection, character, OSM_ATTRIBUTION, dropped)
 
     @classmethod
     def generate(cls, spec: GeneratedCity, seed: int) -> "City":
@@ -90,20 +108,18 @@ class City:
         `ValueError` for blocks too short for a crossing and too many crossings.
         """
         rng = np.random.default_rng(np.random.SeedSequence([seed, 0xC171]))
-        roads, stalls = grid.generate(
-            spec.blocks, float(spec.block_length_m), float(spec.legal_kerb), rng
-        )
+        drawn = grid.generate(spec, rng)
         cols, rows = spec.blocks
 
         def block(col: int, row: int) -> tuple[float, float]:
-            centre = ((col + 0.5 - cols / 2), (row + 0.5 - rows / 2))
-            return centre[0] * float(spec.block_length_m), centre[1] * float(spec.block_length_m)
+            return float(drawn.x[col : col + 2].mean()), float(drawn.y[row : row + 2].mean())
 
         venues = (
             Venue("arena", *block(cols // 2, rows // 2)),
             Venue("market", *block(cols // 5, rows // 5)),
         )
-        return cls(roads, stalls, venues, Projection(spec.lat, spec.lon))
+        place = Projection(spec.lat, spec.lon)
+        return cls(drawn.roads, drawn.stalls, venues, place, drawn.character)
 
     def venue(self, name: str) -> Venue:
         for venue in self.venues:

@@ -10,13 +10,11 @@ import numpy as np
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
 from fleet_sim.world.city import City
-from fleet_sim.world.grid import LANE_M
-from fleet_sim.world.roads import Roads
+from fleet_sim.world.roads import LANE_WIDTH_M, Roads
 from fleet_sim.world.stalls import STALL_HALF_WIDTH_M
 from fleet_sim.world.traffic import STOP_LINE_M
 
 MARGIN_M = 60.0
-LANE_WIDTH_M = 3.5
 _CAR_M, _CAR_WIDTH_M = 4.6, 1.8
 _VENUE_M = 20.0
 _MODES = ("driving", "cruising", "parked", "charging")
@@ -154,22 +152,21 @@ def _streets(roads: Roads) -> list[str]:
     found: list[str] = []
     tail, head = roads.tail, roads.head
     for margin, look in ((1.2, "edge"), (0.0, "road")):
-        for two, lanes in ((True, 2), (False, 1)):
+        for two in (True, False):
             for main in (False, True):
-                who = np.flatnonzero((both == two) & (roads.arterial == main))
-                if two:
-                    who = who[tail[who] < head[who]]
-                data = _lines(
-                    roads.node_x[tail[who]],
-                    roads.node_y[tail[who]],
-                    roads.node_x[head[who]],
-                    roads.node_y[head[who]],
-                )
-                kerb = 2 * LANE_M if two else 0.0
-                stalls = 2 * (2 * STALL_HALF_WIDTH_M + 0.2)
-                wide = (kerb + LANE_WIDTH_M if lanes == 2 else LANE_WIDTH_M) + stalls + margin
-                kind = f"{look} main" if main and look == "road" else look
-                found += _path(data, kind, f' stroke-width="{wide:.1f}"')
+                alike = (both == two) & (roads.arterial == main)
+                for lanes in np.unique(roads.lanes[alike]).tolist():
+                    who = np.flatnonzero(alike & (roads.lanes == lanes))
+                    data = _lines(
+                        roads.node_x[tail[who]],
+                        roads.node_y[tail[who]],
+                        roads.node_x[head[who]],
+                        roads.node_y[head[who]],
+                    )
+                    stalls = 2 * (2 * STALL_HALF_WIDTH_M + 0.2)
+                    wide = (2 if two else 1) * lanes * LANE_WIDTH_M + stalls + margin
+                    kind = f"{look} main" if main and look == "road" else look
+                    found += _path(data, kind, f' stroke-width="{wide:.1f}"')
     return found
 
 

@@ -195,6 +195,8 @@ def reverse(way: Way) -> Way:
         points=way.points[::-1],
         forward=way.backward,
         backward=way.forward,
+        lanes_forward=way.lanes_backward,
+        lanes_backward=way.lanes_forward,
         park_right=way.park_left,
         park_left=way.park_right,
     )

@@ -1,7 +1,7 @@
 """Read the streets of an OpenStreetMap extract: what a car may use, and how.
 
-Tags are read as the OpenStreetMap wiki defines them (`highway`, `oneway`, `maxspeed`, `access`,
-`parking:SIDE`). Turn restrictions, lanes, surfaces and opening hours are not read.
+Tags are read as the OpenStreetMap wiki defines them (`highway`, `oneway`, `lanes`, `maxspeed`,
+`access`, `parking:SIDE`). Turn restrictions, turn lanes, surfaces and opening hours are not read.
 """
 
 import re
@@ -23,6 +23,9 @@ SUFFIXES = (".osm", ".osm.bz2", ".osm.gz", ".osm.pbf", ".pbf")
 MAX_STREET_POINTS = 1_000_000
 """Of all streets together: a region of that size has far more crossings than routes can hold."""
 
+MAX_LANES = 6
+"""Of one direction; more are toll plazas and mistakes."""
+
 _KMH = {"km/h": 1.0, "kmh": 1.0, "kph": 1.0, "mph": 1.609344, "knots": 1.852, "": 1.0}
 _SPEED = re.compile(r"^(\d+(?:\.\d+)?)\s*([a-z/]*)$")
 _SHUT = frozenset(
@@ -43,6 +46,9 @@ class Way:
     forward: bool
     """Whether a car may go as it was drawn, and against it."""
     backward: bool
+    lanes_forward: int
+    """Lanes of each direction, at least 1."""
+    lanes_backward: int
     park_right: bool
     park_left: bool
 
@@ -126,6 +132,7 @@ def way_of(tags: dict[str, str], points: tuple[int, ...]) -> Way:
     kind = tags["highway"]
     forward, backward = directions(tags)
     right, left = parking(tags)
+    onward, against = lanes(tags, forward, backward)
     return Way(
         points=points,
         kind=kind,
@@ -133,6 +140,8 @@ def way_of(tags: dict[str, str], points: tuple[int, ...]) -> Way:
         limit_mps=(speed_kmh(tags.get("maxspeed", "")) or KINDS[kind]) / 3.6,
         forward=forward,
         backward=backward,
+        lanes_forward=onward,
+        lanes_backward=against,
         park_right=right,
         park_left=left,
     )
@@ -161,6 +170,37 @@ def directions(tags: dict[str, str]) -> tuple[bool, bool]:
             return False, True
         case _:
             return True, True
+
+
+def lanes(tags: dict[str, str], forward: bool, backward: bool) -> tuple[int, int]:
+    """Lanes (as drawn, against it), each 1..`MAX_LANES`.
+
+    `lanes` counts both directions; what `lanes:both_ways` counts is for turning only. Without a
+    number motorways and trunk roads have two a direction, all others one (assumption).
+    """
+
+    def number(key: str) -> int | None:
+        text = tags.get(key, "").split(";")[0].strip()
+        return int(text) if text.isdecimal() else None
+
+    usual = 2 if tags["highway"] in ("motorway", "trunk") else 1
+    total = number("lanes")
+    if forward and backward:
+        found = number("lanes:forward"), number("lanes:backward")
+        if total is not None:
+            total -= number("lanes:both_ways") or 0
+            # One direction and the total give the other.
+            one, other = found
+            if one is None:
+                one = total - other if other is not None else total // 2
+            if other is None:
+                other = total - one
+            # An odd lane that nobody assigns is for turning.
+            found = (one, min(one, other)) if found == (None, None) else (one, other)
+    else:
+        found = (total, total)
+    onward, against = (min(max(usual if n is None else n, 1), MAX_LANES) for n in found)
+    return onward, against
 
 
 def speed_kmh(text: str) -> float | None:

@@ -15,12 +15,25 @@ CROSSING_S = 2.0
 """Time a crossing costs a route on top of the drive (assumption)."""
 SIGNAL_S = 15.0
 """Mean time a signal costs a route (assumption: a quarter of the cycle)."""
+LANE_WIDTH_M = 3.5
+CORNER_M = 14.0
+"""No stall nearer to the middle of a crossing of streets with one lane a direction: half the cross
+street (6 m) and 8 m of clearance."""
 _ROWS = 1024
+
+
+def kerb_lane_m(lanes: IntArray, two_way: BoolArray) -> FloatArray:
+    """How far right of a street's middle the middle of its rightmost lane is, [E].
+
+    `lanes` [E] of the edge's direction. A one-way street's lanes lie around its middle.
+    """
+    wide = LANE_WIDTH_M * (lanes - 1)
+    return np.where(two_way, LANE_WIDTH_M / 2 + wide, wide / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Roads:
-    """N crossings and E directed edges of one lane each. Metres, seconds, degrees."""
+    """N crossings and E directed edges. Metres, seconds, degrees."""
 
     node_x: FloatArray
     node_y: FloatArray
@@ -28,8 +41,11 @@ class Roads:
     head: IntArray
     length: FloatArray
     limit_mps: FloatArray
+    lanes: IntArray
+    """Of the edge's direction, at least 1."""
     lane_x: FloatArray
-    """Where the lane's centre line begins, right of the street's."""
+    """Where the centre line of the rightmost lane begins, the one beside the kerb; the others are
+    `LANE_WIDTH_M` apart to its left."""
     lane_y: FloatArray
     ux: FloatArray
     """Direction of travel, unit vector east."""
@@ -54,6 +70,22 @@ class Roads:
     @property
     def n_edges(self) -> int:
         return int(self.tail.size)
+
+    @property
+    def kerb_lane_m(self) -> FloatArray:
+        """[E] how far right of the street's middle the middle of the rightmost lane is."""
+        dx = self.lane_x - self.node_x[self.tail]
+        dy = self.lane_y - self.node_y[self.tail]
+        return np.asarray(dx * self.uy - dy * self.ux)
+
+    @property
+    def corner_m(self) -> FloatArray:
+        """[N] from a crossing's middle to where a stall may begin: half of the widest street that
+        meets there, and 8 m."""
+        reach = np.full(self.node_x.size, LANE_WIDTH_M / 2)
+        for end in (self.tail, self.head):
+            np.maximum.at(reach, end, self.kerb_lane_m)
+        return reach + (CORNER_M - LANE_WIDTH_M / 2)
 
     @property
     def travel_s(self) -> FloatArray:

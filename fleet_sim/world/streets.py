@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 
 from fleet_sim.models import gnss
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
-from fleet_sim.world.grid import CORNER_M, DRIVEWAY_SHARE, LANE_M
+from fleet_sim.world.grid import DRIVEWAY_SHARE
 from fleet_sim.world.network import Network
-from fleet_sim.world.roads import MAX_NODES, Roads
+from fleet_sim.world.roads import LANE_WIDTH_M, MAX_NODES, Roads, kerb_lane_m
 from fleet_sim.world.stalls import (
     LANE_TO_STALL_M,
     STALL_HALF_WIDTH_M,
@@ -26,8 +26,7 @@ TOGETHER_M = 60.0
 OPEN_KINDS = frozenset({"motorway", "motorway_link", "trunk", "trunk_link"})
 """Wide enough to see the sky; all others count as street (assumption: buildings are not read)."""
 ARTERIAL_KINDS = frozenset({*OPEN_KINDS, "primary", "primary_link", "secondary", "secondary_link"})
-_HALF_LANE_M = 1.75
-_CLEAR_M = STALL_HALF_WIDTH_M + _HALF_LANE_M + 0.5
+_CLEAR_M = STALL_HALF_WIDTH_M + LANE_WIDTH_M / 2 + 0.5
 """From a stall's centre line to the centre of a lane that is not its own."""
 _COMPASS = "NESW"
 _TABLE = 500_000
@@ -38,8 +37,8 @@ _VENUE_FROM_STREET_M = (30.0, 90.0)
 def lay_lanes(network: Network, rng: np.random.Generator) -> tuple[Roads, IntArray, BoolArray]:
     """Roads; the street (of `network.streets`) of each edge [E]; whether cars may park beside it.
 
-    A two-way street's lanes are 1.75 m right of its middle, a one-way street's lane is its middle,
-    however many lanes it has. `ValueError` for too many crossings.
+    A two-way street's lanes are right of its middle, a one-way street's lie around it.
+    `ValueError` for too many crossings.
     """
     x, y = [network.x], [network.y]
     rows: list[tuple[int, int, int, bool]] = []
@@ -67,7 +66,12 @@ def lay_lanes(network: Network, rng: np.random.Generator) -> tuple[Roads, IntArr
     ux, uy = dx / length, dy / length
     ways = [street.way for street in network.streets]
     both = np.array([way.forward and way.backward for way in ways])[of_street]
-    lane = np.where(both, LANE_M, 0.0)
+    lanes = np.where(
+        as_drawn,
+        np.array([way.lanes_forward for way in ways])[of_street],
+        np.array([way.lanes_backward for way in ways])[of_street],
+    )
+    lane = kerb_lane_m(lanes, both)
     names = sorted({way.name for way in ways})
     number = {name: i for i, name in enumerate(names)}
     open_sky = np.array([way.kind in OPEN_KINDS for way in ways])[of_street]
@@ -86,6 +90,7 @@ def lay_lanes(network: Network, rng: np.random.Generator) -> tuple[Roads, IntArr
         head=head,
         length=length,
         limit_mps=limit,
+        lanes=lanes,
         lane_x=node_x[tail] + lane * uy,
         lane_y=node_y[tail] - lane * ux,
         ux=ux,
@@ -149,10 +154,11 @@ def lay_stalls(
     Clear of crossings, of bends, of other streets' lanes and of each other.
     """
     edges, offsets = [], []
+    corner_m, lane_m = roads.corner_m, roads.kerb_lane_m
     for i in np.flatnonzero(legal).tolist():
         start, end = (
-            _margin_m(roads, i, int(roads.tail[i])),
-            _margin_m(roads, i, int(roads.head[i])),
+            _margin_m(roads, i, int(roads.tail[i]), corner_m, lane_m),
+            _margin_m(roads, i, int(roads.head[i]), corner_m, lane_m),
         )
         slots = int((roads.length[i] - start - end) / STALL_LENGTH_M)
         if slots < 1:
@@ -172,11 +178,13 @@ def lay_stalls(
     return lay_out(roads, _ids(roads, edge, x, y), edge, offset, rng)
 
 
-def _margin_m(roads: Roads, edge: int, node: int) -> float:
+def _margin_m(
+    roads: Roads, edge: int, node: int, corner_m: FloatArray, lane_m: FloatArray
+) -> float:
     """Kerb without stalls at an edge's end `node`: a crossing's corner, or as much as a bend may
     take from the inner kerb."""
     if not roads.bend[node]:
-        return CORNER_M
+        return float(corner_m[node])
     inner, there = 0.0, roads.tail[edge] + roads.head[edge] - node
     for other in (*np.flatnonzero(roads.tail == node), *np.flatnonzero(roads.head == node)):
         if roads.tail[other] + roads.head[other] - node == there:
@@ -184,7 +192,7 @@ def _margin_m(roads: Roads, edge: int, node: int) -> float:
         cosine = roads.ux[edge] * roads.ux[other] + roads.uy[edge] * roads.uy[other]
         half = np.arccos(np.clip(abs(cosine), 0.0, 1.0)) / 2
         inner = max(inner, float(np.tan(half)))
-    return 0.5 + (LANE_M + LANE_TO_STALL_M + STALL_HALF_WIDTH_M) * inner
+    return 0.5 + (float(lane_m[edge]) + LANE_TO_STALL_M + STALL_HALF_WIDTH_M) * inner
 
 
 def _off_the_lanes(
@@ -201,14 +209,16 @@ def _off_the_lanes(
             roads.head != roads.tail[edge[part]][:, None]
         )
         within = (along > -STALL_LENGTH_M / 2) & (along < roads.length + STALL_LENGTH_M / 2)
-        clear[part] = ~(other & within & (across < _CLEAR_M)).any(axis=1)
+        # The other lanes of its direction are left of the one that is measured from.
+        within &= (across < _CLEAR_M) & (across > -_CLEAR_M - LANE_WIDTH_M * (roads.lanes - 1))
+        clear[part] = ~(other & within).any(axis=1)
     return clear
 
 
 def _beside(roads: Roads, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """How far along each lane, and how far beside its centre line, points are, [k, E]."""
+    """How far along each edge, and how far right of its rightmost lane, points are, [k, E]."""
     dx, dy = x[:, None] - roads.lane_x, y[:, None] - roads.lane_y
-    return dx * roads.ux + dy * roads.uy, np.abs(dx * roads.uy - dy * roads.ux)
+    return dx * roads.ux + dy * roads.uy, dx * roads.uy - dy * roads.ux
 
 
 def _parts(n: int, edges: int) -> Iterator[slice]:

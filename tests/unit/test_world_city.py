@@ -1,5 +1,7 @@
 """Generated cities: stalls where stalls may be, roads that lead everywhere."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,17 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_sim.contract import RegistrySpot, SpotRegistry
+from fleet_sim.models import gnss
+from fleet_sim.models.arrays import IntArray
 from fleet_sim.scenario.model import GeneratedCity
 from fleet_sim.scenario.units import Fraction, Length
-from fleet_sim.world import City
+from fleet_sim.world import City, districts
 from fleet_sim.world.geo import Projection
-from fleet_sim.world.grid import CORNER_M
+from fleet_sim.world.roads import CORNER_M, Roads
 from fleet_sim.world.routing import Router
 from fleet_sim.world.stalls import STALL_LENGTH_M
 
 cities = st.builds(
-    lambda cols, rows, block, legal, lat, lon: GeneratedCity(
+    lambda cols, rows, block, legal, centre, one_way, lat, lon: GeneratedCity(
         blocks=(cols, rows),
+        centre=Fraction(centre),
+        one_way=one_way,
         block_length_m=Length(block),
         legal_kerb=Fraction(legal),
         lat=lat,
@@ -27,6 +33,8 @@ cities = st.builds(
     st.integers(1, 9),
     st.floats(40, 300),
     st.floats(0, 1),
+    st.floats(0, 1),
+    st.booleans(),
     st.floats(-80, 80),
     st.floats(-180, 180),
 )
@@ -37,7 +45,11 @@ cities = st.builds(
 def test_every_stall_is_legal_and_every_place_reachable(spec: GeneratedCity, seed: int) -> None:
     city = City.generate(spec, seed)
     roads, stalls = city.roads, city.stalls
-    assert roads.n_edges == 2 * (2 * spec.blocks[0] * spec.blocks[1] + sum(spec.blocks))
+    # Every block of street is there, one way or both.
+    pairs = np.sort(np.stack((roads.tail, roads.head), axis=1), axis=1)
+    streets, ways = np.unique(pairs, axis=0, return_counts=True)
+    assert len(streets) == 2 * spec.blocks[0] * spec.blocks[1] + sum(spec.blocks)
+    assert spec.one_way or (ways == 2).all()
     assert (roads.tail != roads.head).all()
     assert np.isfinite(roads.cost_to_go()).all()
     ends = np.hypot(
@@ -47,8 +59,18 @@ def test_every_stall_is_legal_and_every_place_reachable(spec: GeneratedCity, see
     assert ends == pytest.approx(roads.length)
     assert len(set(stalls.id)) == stalls.n
     half = STALL_LENGTH_M / 2
-    assert (stalls.offset - half >= CORNER_M - 1e-6).all()
-    assert (stalls.offset + half <= roads.length[stalls.edge] - CORNER_M + 1e-6).all()
+    tail, head = roads.tail[stalls.edge], roads.head[stalls.edge]
+    assert (roads.corner_m >= CORNER_M).all()
+    assert (stalls.offset - half >= roads.corner_m[tail] - 1e-6).all()
+    assert (
+        stalls.offset + half <= (roads.length - roads.corner_m[roads.head])[stalls.edge] + 1e-6
+    ).all()
+    # No stall stands on the lanes of the street that crosses.
+    x, y = stalls.x, stalls.y
+    for node in (tail, head):
+        away = np.maximum(np.abs(x - roads.node_x[node]), np.abs(y - roads.node_y[node]))
+        assert (away - half >= (roads.corner_m - 8.0)[node] - 1e-6).all()
+    assert (roads.reception[stalls.edge] != gnss.COVERED).all()
     same = stalls.edge[1:] == stalls.edge[:-1]
     assert (np.diff(stalls.edge) >= 0).all()
     assert (np.diff(stalls.offset)[same] >= STALL_LENGTH_M - 1e-6).all()
@@ -91,6 +113,87 @@ def test_a_stall_is_right_of_its_lane_by_its_offset(city: City) -> None:
     lane_x, lane_y = roads.point(stalls.edge, stalls.offset)
     assert np.hypot(x - lane_x, y - lane_y).max() < 0.02
     assert np.sin(bearing) == pytest.approx(roads.ux[stalls.edge], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_streets_have_ranks(seed: int) -> None:
+    """Arterials are wide, fast and have the signals; where a collector meets one, too."""
+    city = City.generate(GeneratedCity(blocks=(14, 10)), seed)
+    roads = city.roads
+    kmh = np.round(roads.limit_mps * 3.6).astype(int)
+    assert set(kmh[roads.arterial]) == {50}
+    assert (roads.lanes[roads.arterial] == 2).all()
+    assert set(kmh[~roads.arterial]) == {30, 40}
+    at_signal = np.unique(roads.head[roads.signal > 0])
+    for node in range(roads.node_x.size):
+        into = np.flatnonzero(roads.head == node)
+        lit = roads.arterial[into].any() and (kmh[into] >= 40).all()
+        assert (node in at_signal) == lit
+        # Each way through a crossing has one half of the cycle.
+        if lit:
+            north = roads.uy[into] != 0
+            assert (roads.signal[into] == np.where(north, 1, 2)).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_centre_is_one_way_narrow_and_high(seed: int) -> None:
+    city = City.generate(GeneratedCity(blocks=(14, 10)), seed)
+    roads, centre = city.roads, city.character == districts.CENTRE
+    pair = set(zip(roads.tail.tolist(), roads.head.tolist(), strict=True))
+    single = np.array([(h, t) not in pair for t, h in zip(roads.tail, roads.head, strict=True)])
+    assert single.any()
+    assert centre[single].all()
+    assert not roads.arterial[single].any()
+    # In turns: as many metres to the east as to the west, at most a street apart.
+    for u in (roads.ux, roads.uy):
+        way = (u * roads.length)[single]
+        assert abs(way.sum()) <= way.max() * 6
+        assert way.min() < 0 < way.max()
+    assert (roads.reception[centre] == gnss.CANYON).all()
+    assert roads.length[centre].mean() < 0.95 * roads.length[~centre].mean()
+    assert np.bincount(city.character, minlength=4).min() > 0
+    covered = np.flatnonzero(roads.reception == gnss.COVERED)
+    assert covered.size == 2
+    assert roads.head[covered[0]] == roads.tail[covered[1]]
+    plain = City.generate(GeneratedCity(blocks=(14, 10), centre=Fraction(0), tunnel=False), seed)
+    assert (plain.character == districts.MIXED).all()
+    assert np.ptp(plain.roads.length) < 1e-9
+    assert set(plain.roads.reception) == {gnss.OPEN, gnss.STREET}
+
+
+@pytest.mark.parametrize("mean", [0.05, 0.3, 0.6, 0.9, 0.97])
+def test_districts_differ_in_occupancy_and_the_mean_is_kept(mean: float) -> None:
+    city = City.generate(GeneratedCity(blocks=(14, 10)), 1)
+    character = city.character[city.stalls.edge]
+    share = districts.occupancies(mean, character)
+    assert share[character].mean() == pytest.approx(mean, abs=1e-6)
+    assert (np.diff(share) < 0).all()
+    assert (share < 1).all()
+
+
+def test_streets_of_a_kilometre_have_a_citys_number_of_stalls() -> None:
+    city = City.generate(GeneratedCity(blocks=(14, 10)), 1)
+    km = city.roads.length.sum() / 1000
+    # 60 % of the kerb is legal, of which two corners, driveways and bus stops take a good third.
+    assert 40 < city.stalls.n / km < 75
+
+
+def test_a_large_city_is_drawn() -> None:
+    city = City.generate(GeneratedCity(blocks=(60, 60)), 1)
+    assert city.roads.node_x.size == 61 * 61
+
+
+def test_streets_that_do_not_hang_together_are_refused(city: City) -> None:
+    roads = city.roads
+    lonely = without_edges(roads, np.flatnonzero(roads.head != 0))
+    with pytest.raises(ValueError, match=r"city: its 42 crossings are 2 parts.*strongly connected"):
+        dataclasses.replace(city, roads=lonely)
+
+
+def without_edges(roads: Roads, keep: IntArray) -> Roads:
+    """Without the other edges."""
+    per_edge = ("tail", "head")
+    return dataclasses.replace(roads, **{name: getattr(roads, name)[keep] for name in per_edge})
 
 
 def test_names_and_ids(city: City) -> None:

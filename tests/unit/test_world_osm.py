@@ -17,9 +17,8 @@ from fleet_sim.scenario.units import Duration
 from fleet_sim.world import City, World
 from fleet_sim.world import osm as reader
 from fleet_sim.world.fleet import CRUISING
-from fleet_sim.world.grid import CORNER_M
 from fleet_sim.world.network import build, reverse
-from fleet_sim.world.roads import CROSSING_S
+from fleet_sim.world.roads import CORNER_M, CROSSING_S
 from fleet_sim.world.routing import Router
 from fleet_sim.world.stalls import STALL_LENGTH_M
 
