@@ -56,7 +56,7 @@ def discharge(seed: int, dt_s: float = _STEP_S) -> FloatArray:
     spec = GeneratedCity(blocks=(4, 4), block_length_m=Length(300), legal_kerb=Fraction(0.0))
     world = World(_scenario(spec, 30, 60.0, seed))
     fleet, roads = world.fleet, world.city.roads
-    edge = int(np.flatnonzero((roads.signal == 1) & (roads.limit_mps > 10.0))[0])
+    edge = int(np.flatnonzero((roads.signal == 1) & roads.arterial)[0])
     onward = (roads.tail == roads.head[edge]) & (roads.bearing_deg == roads.bearing_deg[edge])
     ahead = int(np.flatnonzero(onward)[0])
     everyone: IntArray = np.arange(world.n)

@@ -146,17 +146,29 @@ def _two_way(roads: Roads) -> BoolArray:
     return np.isin(roads.tail * n + roads.head, roads.head * n + roads.tail)
 
 
+def _carriageway(roads: Roads, both: BoolArray) -> IntArray:
+    """[E] lanes of the whole street, both ways."""
+    n = roads.node_x.size
+    key = roads.tail * n + roads.head
+    order = np.argsort(key, kind="stable")
+    back = np.searchsorted(key, roads.head * n + roads.tail, sorter=order)
+    return roads.lanes + np.where(both, roads.lanes[order[np.minimum(back, roads.n_edges - 1)]], 0)
+
+
 def _streets(roads: Roads) -> list[str]:
     """Surfaces around the lanes: first all edges of surfaces, then all surfaces on top."""
     both = _two_way(roads)
+    wide_lanes = _carriageway(roads, both)
     found: list[str] = []
     tail, head = roads.tail, roads.head
     for margin, look in ((1.2, "edge"), (0.0, "road")):
         for two in (True, False):
             for main in (False, True):
                 alike = (both == two) & (roads.arterial == main)
-                for lanes in np.unique(roads.lanes[alike]).tolist():
-                    who = np.flatnonzero(alike & (roads.lanes == lanes))
+                if two:
+                    alike &= tail < head
+                for lanes in np.unique(wide_lanes[alike]).tolist():
+                    who = np.flatnonzero(alike & (wide_lanes == lanes))
                     data = _lines(
                         roads.node_x[tail[who]],
                         roads.node_y[tail[who]],
@@ -164,7 +176,7 @@ def _streets(roads: Roads) -> list[str]:
                         roads.node_y[head[who]],
                     )
                     stalls = 2 * (2 * STALL_HALF_WIDTH_M + 0.2)
-                    wide = (2 if two else 1) * lanes * LANE_WIDTH_M + stalls + margin
+                    wide = lanes * LANE_WIDTH_M + stalls + margin
                     kind = f"{look} main" if main and look == "road" else look
                     found += _path(data, kind, f' stroke-width="{wide:.1f}"')
     return found

@@ -74,7 +74,8 @@ def test_parked_cars_differ_in_length_place_and_angle(kerb: Kerb) -> None:
 
 
 def test_things_stand_beside_stalls_and_take_nobodys_place() -> None:
-    stalls = City.generate(GeneratedCity(blocks=(14, 14)), 2).stalls
+    city = City.generate(GeneratedCity(blocks=(14, 14)), 2)
+    stalls, length = city.stalls, city.roads.length
     things = Kerb(stalls, np.random.default_rng(1)).things
     cars, edges = things.is_car, stalls.first.size - 1
     assert things.n == things.edge.size == things.side.size
@@ -85,8 +86,9 @@ def test_things_stand_beside_stalls_and_take_nobodys_place() -> None:
         begin, end = things.centre[k] - things.half[k], things.centre[k] + things.half[k]
         assert ((end <= low[mine] + 1e-9) | (begin >= high[mine] - 1e-9)).all()
         assert begin > 5.9
-        assert end < 94.1
-    # Driveways are 12 % of the slots on legal sides, and each such side has two corners.
+        assert end < length[things.edge[k]] - 5.9
+    # Driveways are 12 % of the slots on legal sides, and each such side has two corners. Bus stops
+    # add a few.
     used = int((np.diff(stalls.first) > 0).sum())
     gaps = stalls.n * 0.12 / 0.88 + 2 * used
     assert cars.sum() / gaps == pytest.approx(kerb_module.ILLEGAL_SHARE, rel=0.25)
@@ -133,7 +135,7 @@ def test_an_event_fills_stalls_near_it_and_most_leave() -> None:
     assert arrived[349] - arrived[249] > 100
     event = kerb.truth.holder == EVENT
     away = np.hypot(city.stalls.x - venue.x, city.stalls.y - venue.y)
-    assert away[event].mean() < 0.75 * away.mean()
+    assert away[event].mean() < 0.8 * away.mean()
     demand.disperse(0.75, 420.0, 100.0)
     for t in range(421, 522):
         demand.step(1.0, float(t))

@@ -9,6 +9,7 @@ from fleet_sim.scenario.model import City, GeneratedCity, Phase, VehicleGroup
 from fleet_sim.scenario.units import Duration, Fraction
 from fleet_sim.validation.motion import discharge, rush
 from fleet_sim.world import World
+from fleet_sim.world import trips as trips_module
 from fleet_sim.world.fleet import CRUISING, PARKED
 from fleet_sim.world.traffic import AMBER_S, Signals, give_way, leaders, one_each, queues_ahead
 from fleet_sim.world.truth import BACKGROUND
@@ -201,7 +202,8 @@ def test_nobody_pulls_out_before_a_vehicle_that_comes_from_the_crossing() -> Non
     assert fleet.room_to_join(*place)[0]
 
 
-def test_two_vehicles_do_not_claim_one_stall() -> None:
+def test_two_vehicles_do_not_claim_one_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips_module, "TAKES_SHARE", 1.0)
     town = world(2)
     fleet, kerb, trips = town.fleet, town._kerb, town._trips
     edge = int(kerb.stalls.edge[0])
