@@ -10,8 +10,8 @@ NAMES = ("centre", "mixed", "residential", "industrial")
 RECEPTION = np.array([gnss.CANYON, gnss.STREET, gnss.STREET, gnss.OPEN])
 """Of satellites: high houses in the centre, low and far ones among industry (assumption)."""
 CROWDED = np.array([0.8, 0.2, -0.1, -0.6])
-"""Log-odds that a stall is taken, against the city's mean (assumption: 60 % on average is 75 % in
-the centre and 42 % among industry)."""
+"""Log-odds that a stall is taken, against the city's mean (assumption: 60 % on average is 77 % in
+the centre and 46 % among industry)."""
 DWELL_WEIGHT = np.array(
     [[0.70, 0.22, 0.08], [0.60, 0.25, 0.15], [0.50, 0.27, 0.23], [0.45, 0.15, 0.40]]
 )

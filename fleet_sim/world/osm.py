@@ -51,6 +51,8 @@ class Way:
     lanes_backward: int
     park_right: bool
     park_left: bool
+    covered: bool
+    """Without a view of the sky: a tunnel, or under a building."""
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ def way_of(tags: dict[str, str], points: tuple[int, ...]) -> Way:
         lanes_backward=against,
         park_right=right,
         park_left=left,
+        covered=any(tags.get(key, "no") != "no" for key in ("tunnel", "covered")),
     )
 
 

@@ -75,6 +75,7 @@ def lay_lanes(network: Network, rng: np.random.Generator) -> tuple[Roads, IntArr
     names = sorted({way.name for way in ways})
     number = {name: i for i, name in enumerate(names)}
     open_sky = np.array([way.kind in OPEN_KINDS for way in ways])[of_street]
+    covered = np.array([way.covered for way in ways])[of_street]
     right = np.array([way.park_right for way in ways])[of_street]
     left = np.array([way.park_left for way in ways])[of_street]
     limit = np.array([way.limit_mps for way in ways])[of_street]
@@ -99,7 +100,7 @@ def lay_lanes(network: Network, rng: np.random.Generator) -> tuple[Roads, IntArr
         street_of=np.array([number[way.name] for way in ways])[of_street],
         streets=tuple(names),
         arterial=np.array([way.kind in ARTERIAL_KINDS for way in ways])[of_street],
-        reception=np.where(open_sky, gnss.OPEN, gnss.STREET),
+        reception=np.select([covered, open_sky], [gnss.COVERED, gnss.OPEN], gnss.STREET),
         out=_out(tail, count),
         signal=_signals(head, ux, uy, limit, plan),
         # Without a signal it is drawn, and not used.

@@ -59,6 +59,8 @@ def default(field):
     if field.default is None:
         return "unset"
     value = msgspec.to_builtins(field.default, enc_hook=enc_hook)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     return '""' if value == "" else str(value)

@@ -11,6 +11,7 @@ import pytest
 from osm_maps import CROSS, LAT, LON, RESIDENTIAL, WEST_OAKLAND, cross, osm
 
 from fleet_sim.contract import SpotRegistry
+from fleet_sim.models import gnss
 from fleet_sim.scenario.model import City as CitySpec
 from fleet_sim.scenario.model import Phase, Scenario, VehicleGroup
 from fleet_sim.scenario.units import Duration
@@ -127,6 +128,51 @@ def test_a_crossing_of_two_streets(tmp_path: Path) -> None:
     assert r.lane_y[east] == pytest.approx(-1.75, abs=0.05)
     assert city.attribution == "© OpenStreetMap contributors, ODbL"
     assert not city.dropped
+
+
+@pytest.mark.parametrize(
+    ("tags", "lanes"),
+    [
+        ({}, (1, 1)),
+        ({"highway": "trunk"}, (2, 2)),
+        ({"lanes": "2"}, (1, 1)),
+        ({"lanes": "4"}, (2, 2)),
+        ({"lanes": "1"}, (1, 1)),
+        ({"lanes": "3"}, (1, 1)),
+        ({"lanes": "5", "lanes:both_ways": "1"}, (2, 2)),
+        ({"lanes": "3", "lanes:forward": "2"}, (2, 1)),
+        ({"lanes": "3", "lanes:forward": "2", "lanes:backward": "1"}, (2, 1)),
+        ({"lanes:backward": "2"}, (1, 2)),
+        ({"lanes": "3", "oneway": "yes"}, (3, 3)),
+        ({"lanes": "many"}, (1, 1)),
+        ({"lanes": "40"}, (6, 6)),
+        ({"lanes": "0"}, (1, 1)),
+        ({"lanes": "2; 3"}, (1, 1)),
+    ],
+)
+def test_lanes_of_each_direction(tags: dict[str, str], lanes: tuple[int, int]) -> None:
+    tags = {"highway": "primary", **tags}
+    assert reader.lanes(tags, *reader.directions(tags)) == lanes
+
+
+def test_the_kerb_is_beside_the_rightmost_lane(tmp_path: Path) -> None:
+    tags = {**RESIDENTIAL, "lanes": "5", "lanes:forward": "3", "lanes:backward": "2"}
+    city = read(tmp_path, cross(tags))
+    r, s = city.roads, city.stalls
+    east, west = ((r.ux > 0.9), (r.ux < -0.9))
+    assert r.lanes[east].tolist() == [3, 3]
+    assert r.lane_y[east] == pytest.approx(-(1.75 + 7.0), abs=0.05)
+    assert r.lane_y[west] == pytest.approx(1.75 + 3.5, abs=0.05)
+    assert s.y[east[s.edge]] == pytest.approx(-(1.75 + 7.0 + 3.0), abs=0.05)
+    # Stalls of the narrow street keep clear of the wide one's lanes.
+    across = np.abs(r.uy[s.edge]) > 0.9
+    assert across.any()
+    assert (np.abs(s.y[across]) - STALL_LENGTH_M / 2 >= 1.75 + 7.0 + 1.75).all()
+
+
+def test_tunnels_see_no_sky(tmp_path: Path) -> None:
+    r = read(tmp_path, cross({**PRIMARY, "tunnel": "yes"})).roads
+    assert (r.reception == np.where(r.street_of == 0, gnss.COVERED, gnss.STREET)).all()
 
 
 def test_one_way_streets_have_one_lane_in_their_middle(tmp_path: Path) -> None:
