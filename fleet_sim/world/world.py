@@ -78,7 +78,8 @@ class World:
         self._trips = Trips(scenario, self.fleet, self._kerb, trips_rng)
         occupancy = scenario.phases[0].parking.occupancy
         assert occupancy is not None  # a scenario gives its first phase one
-        self.demand = Demand(self._kerb, float(occupancy), demand_rng)
+        character = self.city.character[self.city.stalls.edge]
+        self.demand = Demand(self._kerb, float(occupancy), demand_rng, character=character)
         which = np.zeros(self.fleet.n, dtype=np.int64)
         latitude = self.city.projection.lat0
         self._gnss = GnssModel((receiver(RECEIVER),), which, latitude, field_rng, gnss_rng)
