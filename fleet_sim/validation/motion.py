@@ -61,10 +61,10 @@ def discharge(seed: int, dt_s: float = _STEP_S) -> FloatArray:
     ahead = int(np.flatnonzero(onward)[0])
     everyone: IntArray = np.arange(world.n)
     spacing = 2.0 * fleet.half + IDM.standstill_m
-    fleet.edge[:] = edge
+    fleet.edge[:], fleet.lane[:] = edge, fleet.lanes.first[edge]
     fleet.x[:] = roads.length[edge] - STOP_LINE_M - fleet.half - spacing * everyone
     fleet.v[:] = fleet.accel[:] = 0.0
-    fleet.next_edge[:] = ahead
+    fleet.next_edge[:], fleet.next_lane[:] = ahead, fleet.lanes.first[ahead]
     fleet.v_turn[:] = 50.0
     fleet.goal_edge[:], fleet.goal_x[:] = ahead, 1e6
     passed = np.full(world.n, np.nan)
@@ -142,13 +142,13 @@ def rush(seconds: float, vehicles: int = 700, dt_s: float = _STEP_S, seed: int =
         hard += int((now < -3.0).sum())
         driven += now.size
         r = fleet.on_road()
-        same = fleet.edge[r][1:] == fleet.edge[r][:-1]
+        same = fleet.lane[r][1:] == fleet.lane[r][:-1]
         gaps = np.diff(fleet.x[r]) - fleet.half[r][1:] - fleet.half[r][:-1]
         gap_m = min(gap_m, float(gaps[same].min(initial=np.inf)))
         mouth = r[length[fleet.edge[r]] - fleet.x[r] - fleet.half[r] < 3.0]
-        mouth = mouth[np.argsort(fleet.next_edge[mouth], kind="stable")]
+        mouth = mouth[np.argsort(fleet.next_lane[mouth], kind="stable")]
         ways = length[fleet.edge[mouth]] - fleet.x[mouth]
-        pair = fleet.next_edge[mouth][1:] == fleet.next_edge[mouth][:-1]
+        pair = fleet.next_lane[mouth][1:] == fleet.next_lane[mouth][:-1]
         pair &= fleet.edge[mouth][1:] != fleet.edge[mouth][:-1]
         beside += int((pair & (np.abs(np.diff(ways)) < 4.0)).sum())
     return Rush(

@@ -8,20 +8,23 @@ from fleet_sim.models.battery import MILD_C, Batteries
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.world import traffic
 from fleet_sim.world.city import City
-from fleet_sim.world.routing import STRAIGHT_MPS, Router
+from fleet_sim.world.lanes import DISCHARGE_S, Lanes
+from fleet_sim.world.routing import STRAIGHT_MPS, U_TURN_S, Router
 
 DRIVING, CRUISING, PARKED, CHARGING = range(4)
 NONE = -1
 NOWHERE_M = 1e9
 """`stop_x` of a vehicle that has nothing to stop for."""
 _KEY = 4096.0
-"""Edges are at most 1 km long: `edge * 4096 + x` orders vehicles by lane and position."""
+"""Edges are at most 1 km long: `lane * 4096 + x` orders vehicles by lane and position."""
 _FIRST_SLOT_M, _SLOT_M, _LAST_SLOT_M = 8.0, 10.0, 8.0
 """Where vehicles may stand on an edge when the run begins."""
-DISCHARGE_S = 1.9
-"""Saturation headway: what each vehicle of a queue costs those behind (HCM: 1900 veh/h)."""
-PATIENCE_S = 20.0
-"""Standing without a red light, drivers then try another way (assumption)."""
+PATIENCE_S = 60.0
+"""Standing without a red light, drivers then try another way (assumption): longer than the queue
+behind the longest red light takes to move."""
+KERB_LANE_M = 400.0
+"""Nearer to its destination than this, who will park there takes the lane at the kerb
+(assumption)."""
 _BARE_KERB = 1.5
 """How much less (by `e^-1.5`) drivers who look for a stall turn into streets that have none
 (assumption)."""
@@ -46,6 +49,7 @@ class Fleet:
     ) -> None:
         self.city, self.rng = city, rng
         self.router = Router(city.roads)
+        self.lanes = Lanes(city.roads)
         groups = scenario.fleet
         count = [group.count for group in groups]
         n = self.n = sum(count)
@@ -59,11 +63,18 @@ class Fleet:
         low, high = (np.array([float(g.soc[i]) for g in groups])[per] for i in (0, 1))
         self.soc: FloatArray = rng.uniform(low, high)
         self.lane_bias: FloatArray = np.clip(rng.normal(0.0, 0.12, n), -0.3, 0.3)
-        """How far right of the lane's centre it drives, m (assumption)."""
+        """How far right of its lane's centre it drives, m (assumption)."""
         self.mode: Int8Array = np.full(n, DRIVING, dtype=np.int8)
         self.edge: IntArray = np.zeros(n, dtype=np.int64)
         self.prev_edge: IntArray = np.full(n, NONE)
         self.next_edge: IntArray = np.full(n, NONE)
+        self.lane: IntArray = np.zeros(n, dtype=np.int64)
+        """Number of the lane it is in, of `lanes`; a parked vehicle's is that at the kerb."""
+        self.next_lane: IntArray = np.full(n, NONE)
+        self._after: IntArray = np.full(n, NONE)
+        """The edge after the next, where it chose its lane for that."""
+        self.parks: BoolArray = np.zeros(n, dtype=np.bool_)
+        """Whether it will park at its destination: it takes the lane at the kerb near there."""
         self.x: FloatArray = np.zeros(n)
         self.v: FloatArray = np.zeros(n)
         self.accel: FloatArray = np.zeros(n)
@@ -79,10 +90,14 @@ class Fleet:
         self.energy_j: FloatArray = np.zeros(n)
         """Taken from the pack's store while driving, regeneration deducted."""
         self._queue_s: FloatArray = np.zeros(city.roads.n_edges)
+        self._on_lane: IntArray = np.zeros(self.lanes.n, dtype=np.int64)
         self.wait_s: FloatArray = np.zeros(n)
-        """How long it has stood on the road."""
+        """How long it has stood on the road without a red light."""
+        self._discharge_s: FloatArray = DISCHARGE_S / city.roads.lanes
         bare = np.bincount(city.stalls.edge, minlength=city.roads.n_edges) == 0
         self._kerb_appeal: FloatArray = np.where(bare, -_BARE_KERB, 0.0)
+        self._set_out: BoolArray = np.zeros(n, dtype=np.bool_)
+        """Whether it has not chosen a turn since it got its destination."""
         self._signals = traffic.Signals(city.roads)
         self._held: BoolArray = np.zeros(n, dtype=np.bool_)
         self._goes: BoolArray = np.zeros(n, dtype=np.bool_)
@@ -97,7 +112,8 @@ class Fleet:
 
         `ValueError` when the streets are too short for them.
         """
-        length = self.city.roads.length
+        lane_edge = self.lanes.edge
+        length = self.city.roads.length[lane_edge]
         slots = ((length - _FIRST_SLOT_M - _LAST_SLOT_M) / _SLOT_M + 1).astype(np.int64)
         room = int(slots.sum())
         if idx.size > room:
@@ -105,13 +121,14 @@ class Fleet:
                 f"fleet: {idx.size} vehicles on the road do not fit the city's streets "
                 f"(allowed: up to {room}; a larger city holds more)"
             )
-        edge = np.repeat(np.arange(length.size), slots)
+        lane = np.repeat(np.arange(length.size), slots)
         x = _FIRST_SLOT_M + _SLOT_M * (np.arange(room) - np.repeat(np.cumsum(slots) - slots, slots))
         place = self.rng.choice(room, idx.size, replace=False)
-        self.edge[idx], self.x[idx] = edge[place], x[place]
+        self.lane[idx], self.x[idx] = lane[place], x[place]
+        self.edge[idx] = lane_edge[lane[place]]
         order = idx[np.argsort(place)]
         gap = np.full(order.size, _LAST_SLOT_M)
-        same = self.edge[order[1:]] == self.edge[order[:-1]]
+        same = self.lane[order[1:]] == self.lane[order[:-1]]
         gap[:-1][same] = np.diff(self.x[order])[same]
         cap = np.minimum(self.city.roads.limit_mps[self.edge[order]], self.v_max[order])
         self.v[order] = np.clip((gap - 7.0) * 0.4, 0.0, cap)
@@ -119,6 +136,7 @@ class Fleet:
     def head_for(self, idx: IntArray, edge: IntArray, x: FloatArray) -> None:
         """Set destinations and choose the turn at the end of the present edge."""
         self.goal_edge[idx], self.goal_x[idx] = edge, x
+        self._set_out[idx] = True
         self.reconsider(idx)
 
     def reconsider(self, idx: IntArray) -> None:
@@ -127,24 +145,49 @@ class Fleet:
         to_line = self.city.roads.length[self.edge[idx]] - self.x[idx] - self.half[idx]
         to_line -= traffic.STOP_LINE_M
         way = motion.stopping_m(self.v[idx], self.accel[idx], motion.IDM.brake_mps2)
-        self._turn(idx[(way <= to_line) | (self.next_edge[idx] < 0)])
+        idx = idx[(way <= to_line) | (self.next_edge[idx] < 0)]
+        self._after[idx] = NONE
+        self._turn(idx)
 
     def _turn(self, idx: IntArray) -> None:
         edge = self.edge[idx]
-        turn = self.router.towards(edge, self.goal_edge[idx], self._queue_s, self.rng)
+        back_s = np.where(self._set_out[idx], 0.0, U_TURN_S)
+        self._set_out[idx] = False
+        turn = self.router.towards(edge, self.goal_edge[idx], self._queue_s, self.rng, back_s)
+        if not self.lanes.single:
+            planned = self._after[idx]
+            turn = np.where(planned >= 0, planned, turn)
         lost = np.flatnonzero(self.mode[idx] == CRUISING)
         if lost.size:
             goal_x, goal_y = self.city.roads.point(
                 self.goal_edge[idx[lost]], self.goal_x[idx[lost]]
             )
             turn[lost] = self.router.around(edge[lost], goal_x, goal_y, self.rng, self._kerb_appeal)
+        self._take(idx, edge, turn)
+
+    def _take(self, idx: IntArray, edge: IntArray, turn: IntArray) -> None:
+        """Go from `edge` to `turn`, each [k], in a lane that suits what comes then."""
         self.next_edge[idx] = turn
         self.v_turn[idx] = self.router.turn_speed_mps(edge, turn)
+        if self.lanes.single:
+            self.next_lane[idx] = turn
+            return
+        roads, goal = self.city.roads, self.goal_edge[idx]
+        near = np.hypot(
+            roads.node_x[roads.head[turn]] - roads.node_x[roads.tail[goal]],
+            roads.node_y[roads.head[turn]] - roads.node_y[roads.tail[goal]],
+        )
+        kerb = (self.mode[idx] == CRUISING) | (self.parks[idx] & (near < KERB_LANE_M))
+        after = self.router.towards(turn, goal, self._queue_s, self.rng, U_TURN_S)
+        # What comes behind the destination, and where who looks for a stall turns, is open.
+        known = (self.mode[idx] == DRIVING) & (turn != goal)
+        self._after[idx] = np.where(known, after, NONE)
+        self.next_lane[idx] = self.lanes.choose(self.lane[idx], turn, after, self._on_lane, kerb)
 
     def on_road(self) -> IntArray:
         """Indices of driving and cruising vehicles, by lane and position."""
         road = np.flatnonzero(self.mode <= CRUISING)
-        return road[np.argsort(self.edge[road] * _KEY + self.x[road])]
+        return road[np.argsort(self.lane[road] * _KEY + self.x[road])]
 
     def drive(self, dt_s: float, now_s: float) -> None:
         """Move everything on the road by `dt_s`, to `now_s`; take the energy from the packs."""
@@ -152,7 +195,7 @@ class Fleet:
         if not r.size:
             return
         roads = self.city.roads
-        edge, x, v, half = self.edge[r], self.x[r], self.v[r], self.half[r]
+        edge, lane, x, v, half = self.edge[r], self.lane[r], self.x[r], self.v[r], self.half[r]
         before = self.accel[r]
         to_end = roads.length[edge] - x
         line = to_end - half - traffic.STOP_LINE_M
@@ -163,18 +206,18 @@ class Fleet:
             self._held[r[asked]] | motion.can_stop(v[asked], before[asked], line[asked])
         )
         self._held[r] = held
-        wanted = self.next_edge[r]
-        gap, lead, heads = traffic.leaders(edge, x, v, half, wanted, to_end, roads.n_edges)
+        wanted = self.next_lane[r]
+        gap, lead, heads = traffic.leaders(lane, x, v, half, wanted, to_end, self.lanes.n)
 
         stop = np.minimum(self.stop_x[r] - x, np.where(held, line, NOWHERE_M))
         ratio = np.maximum(
             motion.interaction(v, gap, lead),
             motion.interaction(v, stop + motion.IDM.standstill_m, 0.0),
         )
-        after, queue = traffic.queues_ahead(edge, x, v, half, wanted, to_end, heads, roads.n_edges)
+        after, queue = traffic.queues_ahead(lane, x, v, half, wanted, to_end, heads, self.lanes.n)
         ratio[after] = np.maximum(ratio[after], queue)
         later, yields, self._goes[r] = traffic.give_way(
-            edge, v, before, half, wanted, to_end, held, self._goes[r], heads
+            lane, v, before, half, wanted, to_end, held, self._goes[r], heads
         )
         ratio[later] = np.maximum(ratio[later], yields)
         cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
@@ -196,11 +239,13 @@ class Fleet:
         self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
         slow = v1 < _QUEUED_MPS
         standing = np.bincount(edge[slow], minlength=roads.n_edges)
-        self._queue_s = standing.astype(np.float64) * DISCHARGE_S
-        self.wait_s[r] = np.where(v1 < _STANDING_MPS, self.wait_s[r] + dt_s, 0.0)
-        patient = (self.wait_s[r] < PATIENCE_S) | held
-        if not patient.all():
-            self._give_up(r[~patient], r)
+        self._queue_s = standing * self._discharge_s
+        if not self.lanes.single:
+            self._on_lane = np.bincount(lane, minlength=self.lanes.n)
+        self.wait_s[r] = np.where((v1 < _STANDING_MPS) & ~held, self.wait_s[r] + dt_s, 0.0)
+        impatient = self.wait_s[r] >= PATIENCE_S
+        if impatient.any():
+            self._give_up(r[impatient], r)
         passing = r[ds >= to_end]
         if passing.size:
             self._cross(passing)
@@ -220,7 +265,7 @@ class Fleet:
         wanted: IntArray,
         dt_s: float,
     ) -> tuple[FloatArray, FloatArray]:
-        """Nobody drives into the vehicle ahead, and one at a time enters an edge."""
+        """Nobody drives into the vehicle ahead, and one at a time enters a lane."""
         room = np.maximum(gap - 0.1, 0.0)
         crossing = np.flatnonzero(ds >= to_end)
         if crossing.size > 1:
@@ -239,7 +284,7 @@ class Fleet:
         before = self.edge[idx]
         self.prev_edge[idx] = before
         self.x[idx] -= self.city.roads.length[before]
-        self.edge[idx] = self.next_edge[idx]
+        self.edge[idx], self.lane[idx] = self.next_edge[idx], self.next_lane[idx]
         self._turn(idx)
 
     def _give_up(self, idx: IntArray, r: IntArray) -> None:
@@ -256,42 +301,46 @@ class Fleet:
         turns = ~(inside & wanted[turn])
         self.wait_s[idx] = np.where(turns, 0.0, PATIENCE_S - _ASK_AGAIN_S)
         idx, turn = idx[turns], turn[turns]
-        self.next_edge[idx] = turn
-        self.v_turn[idx] = self.router.turn_speed_mps(self.edge[idx], turn)
+        self._take(idx, self.edge[idx], turn)
         self._goes[idx] = False
 
     def room_to_join(self, edge: IntArray, x: FloatArray, half: FloatArray) -> BoolArray:
-        """Whether the lane at (`edge`, `x`) [k] has a gap: ahead for standing, behind for those
-        who come, from a crossing too, to stop without braking hard."""
+        """Whether the lane at the kerb of (`edge`, `x`) [k] has a gap: ahead for standing, behind
+        for those who come, from a crossing too, to stop without braking hard."""
         r = self.on_road()
         if not r.size:
             return np.ones(edge.size, dtype=np.bool_)
-        after = np.searchsorted(self.edge[r] * _KEY + self.x[r], edge * _KEY + x)
+        lane = self.lanes.first[edge]
+        after = np.searchsorted(self.lane[r] * _KEY + self.x[r], lane * _KEY + x)
         ahead, behind = r[np.minimum(after, r.size - 1)], r[np.maximum(after - 1, 0)]
-        blocked = (after < r.size) & (self.edge[ahead] == edge)
+        blocked = (after < r.size) & (self.lane[ahead] == lane)
         blocked &= self.x[ahead] - x < half + self.half[ahead] + 1.0
-        follows = (after > 0) & (self.edge[behind] == edge)
+        follows = (after > 0) & (self.lane[behind] == lane)
         blocked |= follows & (x - self.x[behind] < half + self._reach(behind))
-        # The nearest of those who will turn into the edge, by where they could stop on it.
-        asked = np.zeros(self.city.roads.n_edges, dtype=np.bool_)
-        asked[edge] = True
-        come = r[asked[self.next_edge[r]]]
+        # The nearest of those who will turn into the lane, by where they could stop on it.
+        asked = np.zeros(self.lanes.n, dtype=np.bool_)
+        asked[lane] = True
+        come = r[asked[self.next_lane[r]]]
         reach = np.full(asked.size, -np.inf)
         to_end = self.city.roads.length[self.edge[come]] - self.x[come]
-        np.maximum.at(reach, self.next_edge[come], self._reach(come) - to_end)
-        return np.asarray(~(blocked | (~follows & (x < half + reach[edge]))))
+        np.maximum.at(reach, self.next_lane[come], self._reach(come) - to_end)
+        return np.asarray(~(blocked | (~follows & (x < half + reach[lane]))))
 
     def _reach(self, idx: IntArray) -> FloatArray:
         """How far ahead of its middle a vehicle needs the lane free to stop with 2 m/s², m."""
         way = motion.stopping_m(self.v[idx], self.accel[idx], motion.IDM.brake_mps2)
         return self.half[idx] + way + motion.IDM.standstill_m
 
+    def right_m(self, idx: IntArray) -> FloatArray:
+        """How far right of the centre of the lane at the kerb vehicles `idx` [k] drive, m."""
+        if self.lanes.single:
+            return self.lane_bias[idx]
+        return self.lane_bias[idx] - self.lanes.left_m[self.lane[idx]]
+
     def position(self, idx: IntArray) -> tuple[FloatArray, FloatArray]:
         """East, north of the vehicles `idx`, m; parked ones are beside their lane."""
         parked = (self.mode[idx] >= PARKED) & (self.stall[idx] >= 0)
-        right = self.lane_bias[idx]
+        right = self.right_m(idx)
         if parked.any():
-            stalls = self.city.stalls.lane_offset[self.stall[idx[parked]]]
-            right = right.copy()
-            right[parked] = stalls
+            right[parked] = self.city.stalls.lane_offset[self.stall[idx[parked]]]
         return self.city.roads.point(self.edge[idx], self.x[idx], right)

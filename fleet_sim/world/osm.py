@@ -25,6 +25,8 @@ MAX_STREET_POINTS = 1_000_000
 
 MAX_LANES = 6
 """Of one direction; more are toll plazas and mistakes."""
+WIDE_KINDS = frozenset({"motorway", "trunk", "primary", "secondary"})
+"""Streets with two lanes a direction where no `lanes` says otherwise (assumption)."""
 
 _KMH = {"km/h": 1.0, "kmh": 1.0, "kph": 1.0, "mph": 1.609344, "knots": 1.852, "": 1.0}
 _SPEED = re.compile(r"^(\d+(?:\.\d+)?)\s*([a-z/]*)$")
@@ -179,14 +181,14 @@ def lanes(tags: dict[str, str], forward: bool, backward: bool) -> tuple[int, int
     """Lanes (as drawn, against it), each 1..`MAX_LANES`.
 
     `lanes` counts both directions; what `lanes:both_ways` counts is for turning only. Without a
-    number motorways and trunk roads have two a direction, all others one (assumption).
+    number `WIDE_KINDS` have two a direction, all others one.
     """
 
     def number(key: str) -> int | None:
         text = tags.get(key, "").split(";")[0].strip()
         return int(text) if text.isdecimal() else None
 
-    usual = 2 if tags["highway"] in ("motorway", "trunk") else 1
+    usual = 2 if tags["highway"] in WIDE_KINDS else 1
     total = number("lanes")
     if forward and backward:
         found = number("lanes:forward"), number("lanes:backward")

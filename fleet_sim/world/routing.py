@@ -7,6 +7,9 @@ from fleet_sim.world.roads import Roads
 
 TURN_MPS, U_TURN_MPS, STRAIGHT_MPS = 6.5, 3.0, 50.0
 """Speed through a crossing (assumption: 0.2-0.3 g of lateral acceleration on a 15 m radius)."""
+U_TURN_S = 40.0
+"""What turning round on the way costs a route (assumption): who meets queues would else turn to
+and fro."""
 TIE_S = 0.5
 """Routes whose times differ by less are as good as equal: drivers spread over them."""
 _NEVER_S = 1e6
@@ -24,22 +27,27 @@ class Router:
         self._to_go = roads.cost_to_go()
 
     def towards(
-        self, edge: IntArray, goal: IntArray, queue_s: FloatArray, rng: np.random.Generator
+        self,
+        edge: IntArray,
+        goal: IntArray,
+        queue_s: FloatArray,
+        rng: np.random.Generator,
+        back_s: FloatArray | float = 0.0,
     ) -> IntArray:
         """Edge to take after `edge` [k] on the way to edge `goal` [k].
 
-        `queue_s` [E]: what the queue on an edge costs. Without queues every turn brings the goal
-        nearer, so no route runs in circles, and a vehicle turns round only at the first crossing
-        of a trip.
+        `queue_s` [E]: what the queue on an edge costs, `back_s` [k] turning round. Without either,
+        every turn brings the goal nearer, so no route runs in circles, and a vehicle turns round
+        only at the first crossing of a trip.
         """
         roads = self._roads
         node, aim = roads.head[edge], roads.tail[goal]
         out = roads.out[node]
         cost = (self._travel_s + queue_s)[out] + self._to_go[roads.head[out], aim[:, None]]
         cost += rng.random(cost.shape) * TIE_S
+        back = roads.head[out] == roads.tail[edge][:, None]
         # Nobody turns round in a bend, whatever queues ahead.
-        back = roads.bend[node][:, None] & (roads.head[out] == roads.tail[edge][:, None])
-        cost[back] += _NEVER_S
+        cost += back * np.where(roads.bend[node], _NEVER_S, back_s)[:, None]
         cost[out < 0] = np.inf
         best = out[np.arange(edge.size), cost.argmin(axis=1)]
         return np.where(node == aim, goal, best)

@@ -122,7 +122,7 @@ def _met_on_the_way(
     known = (edge >= 0) & (s >= 0) & (at_s >= fleet.on_road_since_s[who, None])
     edge, s = edge[known], np.minimum(s[known], roads.length[edge[known]] - 1e-6)
     when = np.broadcast_to(at_s, known.shape)[known]
-    sensor = np.broadcast_to((fleet.lane_bias[who] + CAR_HALF_WIDTH_M)[:, None], known.shape)[known]
+    sensor = np.broadcast_to((fleet.right_m(who) + CAR_HALF_WIDTH_M)[:, None], known.shape)[known]
     found = meet(kerb, edge, s, sensor, when)
     met = Met(np.full(known.shape, np.inf), np.zeros(known.shape), np.zeros(known.shape))
     for whole, part in zip(met, found, strict=True):

@@ -1,6 +1,7 @@
 """Who follows whom: signals, leaders on the lane and across crossings, and the order of merging.
 
-All arrays are sorted by edge, then by position along it, so a vehicle's leader is its successor.
+All arrays are sorted by lane, then by position along it, so a vehicle's leader is its successor.
+Lanes are numbered by `lanes.Lanes`.
 """
 
 import numpy as np

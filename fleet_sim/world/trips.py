@@ -14,6 +14,8 @@ DWELL_MEDIAN_S, DWELL_LOG_SIGMA = 120.0, 0.8
 DWELL_MEAN_S = DWELL_MEDIAN_S * float(np.exp(DWELL_LOG_SIGMA**2 / 2))
 MEAN_TRIP_MPS = 6.0
 """Door to door, with signals and turns (assumption; only sets how often vehicles park)."""
+NO_GOAL_MPS = 80 / 3.6
+"""No trip ends on a road as fast as this; on others as often as they are long (assumption)."""
 SURGE_SHARE = 0.5
 """Of trips that go to an event while it fills (assumption)."""
 SURGE_M = 250.0
@@ -37,12 +39,13 @@ class Trips:
         self._fleet, self._kerb, self._rng = fleet, kerb, rng
         self._claimed: BoolArray = np.zeros(kerb.stalls.n, dtype=np.bool_)
         self.wake_s: FloatArray = np.full(fleet.n, np.inf)
-        self._parks: BoolArray = np.zeros(fleet.n, dtype=np.bool_)
-        """Whether it parks at its destination."""
         self._pull: FloatArray | None = None
         """Cumulative weight of the edges near the surge's venue, None without one."""
         self._stall_key = kerb.stalls.edge * 4096.0 + kerb.stalls.offset
         roads = fleet.city.roads
+        slow = roads.limit_mps < NO_GOAL_MPS
+        self._goals: FloatArray = np.cumsum(roads.length * (slow | ~slow.any()))
+        """Cumulative weight of the edges as destinations."""
         cols_rows = np.ptp(roads.node_x) + np.ptp(roads.node_y)
         trip_s = max(float(cols_rows) / 3, float(roads.length[0])) / MEAN_TRIP_MPS
         share = np.array([float(g.parked) for g in scenario.fleet])
@@ -65,6 +68,7 @@ class Trips:
         self._kerb.fill(chosen, parked, 2 * fleet.half[parked])
         fleet.mode[parked] = PARKED
         fleet.stall[parked], fleet.edge[parked] = chosen, stalls.edge[chosen]
+        fleet.lane[parked] = fleet.lanes.first[stalls.edge[chosen]]
         fleet.x[parked] = stalls.offset[chosen]
         # The remaining dwell of a vehicle met at a random time is length-biased.
         dwell = self._draw_dwell_s(parked.size) * np.exp(DWELL_LOG_SIGMA**2)
@@ -105,10 +109,11 @@ class Trips:
 
     def _destinations(self, k: int) -> tuple[IntArray, FloatArray]:
         roads = self._fleet.city.roads
-        edge = self._rng.integers(roads.n_edges, size=k)
+        drawn = self._goals.searchsorted(self._rng.random(k) * self._goals[-1], side="right")
+        edge: IntArray = drawn
         if self._pull is not None:
-            drawn = self._pull.searchsorted(self._rng.random(k) * self._pull[-1], side="right")
-            edge = np.where(self._rng.random(k) < SURGE_SHARE, drawn, edge)
+            pulled = self._pull.searchsorted(self._rng.random(k) * self._pull[-1], side="right")
+            edge = np.where(self._rng.random(k) < SURGE_SHARE, pulled, edge)
         return edge, self._rng.uniform(0.2, 0.8, k) * roads.length[edge]
 
     def _draw_dwell_s(self, k: int) -> FloatArray:
@@ -116,26 +121,29 @@ class Trips:
 
     def _send(self, idx: IntArray) -> None:
         """On the next errand, which may be one to park for."""
-        low = self._fleet.soc[idx] < LOW_SOC
+        fleet = self._fleet
+        low = fleet.soc[idx] < LOW_SOC
         park = (self._rng.random(idx.size) < self._park_chance[idx]) | low
-        self._parks[idx] = park & (self._kerb.stalls.n > 0)
-        self._fleet.head_for(idx, *self._destinations(idx.size))
+        fleet.parks[idx] = park & (self._kerb.stalls.n > 0)
+        fleet.head_for(idx, *self._destinations(idx.size))
 
     def _approaching(self) -> BoolArray:
         """[n] who will park at its destination and is near enough to take a stall on the way."""
         fleet = self._fleet
-        near = self._parks & (fleet.mode == DRIVING)
+        near = fleet.parks & (fleet.mode == DRIVING)
         idx = np.flatnonzero(near)
         if idx.size:
             roads = fleet.city.roads
             x, y = roads.point(fleet.edge[idx], fleet.x[idx])
             goal_x, goal_y = roads.point(fleet.goal_edge[idx], fleet.goal_x[idx])
             near[idx] = (x - goal_x) ** 2 + (y - goal_y) ** 2 < WALK_M**2
+            # Who claimed a stall may leave the circle on the way to it.
+            near[idx] |= fleet.stall[idx] >= 0
         return np.asarray(near)
 
     def _arrive(self, idx: IntArray) -> None:
         fleet = self._fleet
-        looks = self._parks[idx]
+        looks = fleet.parks[idx]
         fleet.mode[idx[looks]] = CRUISING
         if looks.any():
             fleet.reconsider(idx[looks])
@@ -169,6 +177,7 @@ class Trips:
         at = np.searchsorted(self._stall_key[open_], fleet.edge[idx] * 4096.0 + fleet.x[idx] + way)
         stall = open_[np.minimum(at, open_.size - 1)]
         found = (at < open_.size) & (kerb.stalls.edge[stall] == fleet.edge[idx])
+        found &= fleet.lane[idx] == fleet.lanes.first[fleet.edge[idx]]
         # Each driver makes up its mind once about each stall, so the draw is a hash.
         mind = (fleet.goal_x[idx] * _HASH[0] + idx * _HASH[1] + stall * _HASH[2]) % 1.0
         found &= mind < TAKES_SHARE
@@ -214,6 +223,7 @@ class Trips:
         fleet.stall[idx] = NONE
         fleet.mode[idx] = DRIVING
         fleet.prev_edge[idx] = NONE
+        fleet.lane[idx] = fleet.lanes.first[fleet.edge[idx]]
         fleet.on_road_since_s[idx] = now_s
         self.wake_s[idx] = np.inf
         self._send(idx)

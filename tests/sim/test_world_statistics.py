@@ -1,5 +1,7 @@
 """Long runs in virtual time: the world's statistics, and that they do not depend on the step."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -19,9 +21,11 @@ from fleet_sim.validation.parking import (
 )
 from fleet_sim.world import City, World
 from fleet_sim.world.demand import Demand
-from fleet_sim.world.fleet import PARKED
+from fleet_sim.world.fleet import CRUISING, PARKED
 from fleet_sim.world.kerb import Kerb
 from fleet_sim.world.truth import BACKGROUND
+
+WEST_OAKLAND = Path(__file__).parents[2] / ".." / "shared" / "data" / "west-oakland.osm.bz2"
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -141,6 +145,24 @@ def test_traffic_does_not_lock_when_it_is_dense() -> None:
         world.step(0.5)
     moved = (world.fleet.odo - before).sum() / 120 / world.n
     assert moved > 2.0
+
+
+@pytest.mark.skipif(not WEST_OAKLAND.is_file(), reason="the extract is not beside the repository")
+def test_500_vehicles_do_not_jam_west_oakland() -> None:
+    """They drove 3.5 m/s after ten minutes while drivers lost patience at red lights."""
+    group = VehicleGroup(group="a", count=500, parked=Fraction(0.1))
+    phases = (Phase(name="a", duration_s=Duration(900.0)),)
+    city = CitySpec(osm=str(WEST_OAKLAND))
+    world = World(Scenario(name="t", city=city, fleet=(group,), phases=phases))
+    for _ in range(2 * 600):
+        world.step(0.5)
+    fleet = world.fleet
+    speeds = []
+    for _ in range(2 * 300):
+        world.step(0.5)
+        speeds.append(fleet.v[fleet.mode <= CRUISING].mean())
+    assert np.mean(speeds) > 6.0
+    assert (fleet.wait_s < 90.0).all()
 
 
 def test_the_sensor_tells_taken_stalls_from_free_ones() -> None:

@@ -125,7 +125,8 @@ def test_a_crossing_of_two_streets(tmp_path: Path) -> None:
     assert r.signal.sum() == 0
     # To the right of the middle: eastbound lanes are in the south.
     east = main & (r.ux > 0)
-    assert r.lane_y[east] == pytest.approx(-1.75, abs=0.05)
+    assert (r.lanes[main] == 2).all()
+    assert r.lane_y[east] == pytest.approx(-1.75 - 3.5, abs=0.05)
     assert city.attribution == "© OpenStreetMap contributors, ODbL"
     assert not city.dropped
 
@@ -135,6 +136,7 @@ def test_a_crossing_of_two_streets(tmp_path: Path) -> None:
     [
         ({}, (1, 1)),
         ({"highway": "trunk"}, (2, 2)),
+        ({"highway": "secondary"}, (2, 2)),
         ({"lanes": "2"}, (1, 1)),
         ({"lanes": "4"}, (2, 2)),
         ({"lanes": "1"}, (1, 1)),
@@ -151,7 +153,7 @@ def test_a_crossing_of_two_streets(tmp_path: Path) -> None:
     ],
 )
 def test_lanes_of_each_direction(tags: dict[str, str], lanes: tuple[int, int]) -> None:
-    tags = {"highway": "primary", **tags}
+    tags = {"highway": "tertiary", **tags}
     assert reader.lanes(tags, *reader.directions(tags)) == lanes
 
 
@@ -498,9 +500,12 @@ def test_five_hundred_vehicles_drive_on_real_streets() -> None:
     assert (world.fleet.odo - before)[driving].mean() > 30 * 4.0
     assert crossings > 500
     assert world.fleet.clamps < crossings / 50
-    # On streets: never further from a piece of lane than a lane's width, but beside it in a stall.
+    # On streets: in its lane, but beside it in a stall.
     x, y = world.fleet.position(np.arange(world.n))
-    lane_x, lane_y = world.city.roads.point(world.fleet.edge, world.fleet.x)
+    left = world.fleet.lanes.left_m[world.fleet.lane]
+    assert len(set(left[driving])) > 2
+    assert (left <= 3.5 * (world.city.roads.lanes[world.fleet.edge] - 1)).all()
+    lane_x, lane_y = world.city.roads.point(world.fleet.edge, world.fleet.x, -left)
     off = np.hypot(x - lane_x, y - lane_y)
     assert off[driving].max() < 0.5
     assert (world.fleet.x <= world.city.roads.length[world.fleet.edge] + 1e-6).all()

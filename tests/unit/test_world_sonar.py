@@ -41,6 +41,7 @@ class Probe:
 
     def place(self, edge: int, x: float, v: float) -> None:
         self.fleet.edge[0], self.fleet.x[0], self.fleet.v[0] = edge, x, v
+        self.fleet.lane[0] = self.fleet.lanes.first[edge]
 
     def move(self, seconds: float) -> None:
         for _ in range(round(seconds / self.dt_s)):
@@ -52,6 +53,7 @@ class Probe:
                 self.fleet.x[0] -= length
                 self.fleet.prev_edge[0] = self.fleet.edge[0]
                 self.fleet.edge[0] = self.fleet.next_edge[0]
+                self.fleet.lane[0] = self.fleet.lanes.first[self.fleet.edge[0]]
             self.now_s += self.dt_s
             self.path.push(self.now_s, self.fleet.odo)
 

@@ -1,5 +1,7 @@
 """Who follows whom, who goes first, and who gets the stall."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,10 @@ from fleet_sim.scenario.units import Duration, Fraction
 from fleet_sim.validation.motion import discharge, rush
 from fleet_sim.world import World
 from fleet_sim.world import trips as trips_module
-from fleet_sim.world.fleet import CRUISING, PARKED
+from fleet_sim.world.fleet import CRUISING, PARKED, Fleet
+from fleet_sim.world.lanes import Lanes
 from fleet_sim.world.traffic import AMBER_S, Signals, give_way, leaders, one_each, queues_ahead
+from fleet_sim.world.trips import Trips
 from fleet_sim.world.truth import BACKGROUND
 
 HALF = 2.0
@@ -195,11 +199,114 @@ def test_nobody_pulls_out_before_a_vehicle_that_comes_from_the_crossing() -> Non
     fleet.mode[0] = PARKED
     before = int(np.flatnonzero(town.city.roads.head == town.city.roads.tail[edge])[0])
     fleet.edge[1], fleet.next_edge[1], fleet.v[1], fleet.accel[1] = before, edge, 8.0, 0.0
+    fleet.lane[1], fleet.next_lane[1] = fleet.lanes.first[[before, edge]]
     place = (np.array([edge]), np.array([18.0]), fleet.half[:1])
     fleet.x[1] = town.city.roads.length[before] - 5.0
     assert not fleet.room_to_join(*place)[0]
     fleet.x[1] -= 20.0
     assert fleet.room_to_join(*place)[0]
+
+
+def test_lanes_are_chosen_by_the_turn_that_comes_and_by_the_queue() -> None:
+    roads = world(1).city.roads
+    lanes = Lanes(replace(roads, lanes=np.full(roads.n_edges, 2)))
+    assert lanes.left_m[:4].tolist() == [0.0, 3.5, 0.0, 3.5]
+
+    def onward(edge: int, by_deg: float) -> int:
+        out = roads.out[roads.head[edge]]
+        turn = (roads.bearing_deg[out] - roads.bearing_deg[edge]) % 360.0
+        return int(out[(out >= 0) & np.isclose(turn, by_deg)][0])
+
+    ways = (roads.out[roads.head] >= 0).sum(axis=1)
+    first = next(e for e in np.flatnonzero(ways == 4).tolist() if ways[onward(e, 0.0)] == 4)
+    edge = onward(first, 0.0)
+    free = np.zeros(lanes.n, dtype=np.int64)
+
+    def chosen(own: int, by_deg: float, on_lane: np.ndarray = free, kerb: bool = False) -> int:
+        after = np.array([onward(edge, by_deg)])
+        lane = np.array([lanes.first[first] + own])
+        taken = lanes.choose(lane, np.array([edge]), after, on_lane, np.array([kerb]))
+        return int(taken[0] - lanes.first[edge])
+
+    assert [chosen(own, 270.0) for own in (0, 1)] == [1, 1]
+    assert [chosen(own, 90.0) for own in (0, 1)] == [0, 0]
+    assert [chosen(own, 0.0) for own in (0, 1)] == [0, 1]
+    assert chosen(1, 270.0, kerb=True) == 0
+    queue = free.copy()
+    queue[lanes.first[edge]] = 4
+    assert chosen(0, 0.0, queue) == 1
+    queue[lanes.first[edge]] = 20
+    assert chosen(0, 90.0, queue) == 1
+
+
+def two_lanes(count: int) -> World:
+    """A small city in which every direction has two lanes."""
+    town = world(count)
+    roads = replace(town.city.roads, lanes=np.full(town.city.roads.n_edges, 2))
+    object.__setattr__(town.city, "roads", roads)
+    town.fleet = Fleet(town.scenario, town.city, np.random.default_rng(3))
+    town._trips = Trips(town.scenario, town.fleet, town._kerb, np.random.default_rng(4))
+    return town
+
+
+def test_vehicles_in_two_lanes_pass_one_another_and_none_touches_another() -> None:
+    town = two_lanes(500)
+    fleet = town.fleet
+    passed = 0
+    for k in range(1, 601):
+        before = fleet.x.copy(), fleet.lane.copy()
+        fleet.drive(0.2, 0.2 * k)
+        town._trips.step(0.2, 0.2 * k)
+        assert (fleet.lanes.edge[fleet.lane] == fleet.edge).all()
+        r = fleet.on_road()
+        same = fleet.lane[r][1:] == fleet.lane[r][:-1]
+        gaps = np.diff(fleet.x[r]) - fleet.half[r][1:] - fleet.half[r][:-1]
+        assert gaps[same].min() > 0.0
+        # Side by side on one edge, all the time: two that changed their order.
+        one, other = r[:-1], r[1:]
+        beside = (fleet.lane[one] + 1 == fleet.lane[other]) & (fleet.edge[one] == fleet.edge[other])
+        a, b = one[beside], other[beside]
+        stayed = (before[1][a] == fleet.lane[a]) & (before[1][b] == fleet.lane[b])
+        passed += int(
+            (stayed & ((fleet.x[a] - fleet.x[b]) * (before[0][a] - before[0][b]) < 0.0)).sum()
+        )
+    assert passed > 0
+    assert (fleet.lane - fleet.lanes.first[fleet.edge])[fleet.mode <= CRUISING].max() == 1
+    assert fleet.clamps <= 3
+
+
+def test_who_waits_at_a_red_light_keeps_its_route() -> None:
+    """However long: it would else turn anywhere as soon as the light is green."""
+    town = world(8)
+    fleet, roads = town.fleet, town.city.roads
+    edge = int(np.flatnonzero(roads.signal == 1)[0])
+    fleet.edge[:], fleet.lane[:] = edge, fleet.lanes.first[edge]
+    fleet.x[:] = roads.length[edge] - 9.0 - 8.0 * np.arange(8)
+    fleet.v[:], fleet.goal_edge[:], fleet.goal_x[:] = 0.0, int(roads.out[roads.head[edge]][0]), 1e6
+    fleet.next_edge[:] = fleet.next_lane[:] = fleet.goal_edge
+    fleet._signals.green = lambda now_s: np.arange(roads.n_edges) != edge  # type: ignore[method-assign]
+    for k in range(300):
+        fleet.drive(0.5, 0.5 * k)
+    assert (fleet.v == 0.0).all()
+    fleet._signals.green = lambda now_s: np.ones(roads.n_edges, dtype=bool)  # type: ignore[method-assign]
+    fleet.drive(0.5, 150.0)
+    assert (fleet.next_edge == fleet.goal_edge).all()
+
+
+def test_who_claimed_a_stall_beyond_the_walking_distance_still_parks_there() -> None:
+    town = world(1)
+    fleet, kerb, trips = town.fleet, town._kerb, town._trips
+    free = int(np.flatnonzero(~kerb.truth.occupied)[0])
+    far = int(np.hypot(kerb.stalls.x - kerb.stalls.x[free], kerb.stalls.y - kerb.stalls.y[free])
+              .argmax())  # fmt: skip
+    edge = kerb.stalls.edge[free]
+    fleet.edge[0], fleet.lane[0] = edge, fleet.lanes.first[edge]
+    fleet.x[0], fleet.v[0], fleet.parks[0] = kerb.stalls.offset[free], 0.0, True
+    fleet.goal_edge[0], fleet.goal_x[0] = kerb.stalls.edge[far], kerb.stalls.offset[far]
+    fleet.stall[0], fleet.stop_x[0], trips._claimed[free] = free, fleet.x[0], True
+    trips.step(0.1, 0.1)
+    assert fleet.mode[0] == PARKED
+    assert kerb.truth.occupied[free]
 
 
 def test_two_vehicles_do_not_claim_one_stall(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +322,7 @@ def test_two_vehicles_do_not_claim_one_stall(monkeypatch: pytest.MonkeyPatch) ->
         kerb.free(0.0, np.array([only]))
     fleet.mode[:] = CRUISING
     fleet.edge[:], fleet.v[:], fleet.x[:] = edge, 3.0, (5.0, 20.0)
+    fleet.lane[:] = fleet.lanes.first[edge]
     trips._claim(np.array([0, 1]))
     assert fleet.stall.tolist() == [-1, only]
     assert fleet.stop_x[1] == kerb.stalls.offset[only]

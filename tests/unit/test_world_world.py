@@ -78,7 +78,7 @@ def test_invariants_hold_while_it_runs() -> None:
         assert (fleet.v >= 0).all()
         assert (fleet.odo >= odo).all()
         road = fleet.on_road()
-        same = fleet.edge[road][1:] == fleet.edge[road][:-1]
+        same = fleet.lane[road][1:] == fleet.lane[road][:-1]
         gap = np.diff(fleet.x[road]) - fleet.half[road][1:] - fleet.half[road][:-1]
         assert (gap[same] > 0).all()
         parked = np.flatnonzero(fleet.mode >= PARKED)
