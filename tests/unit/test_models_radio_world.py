@@ -28,8 +28,8 @@ def test_asking_for_rtt_and_throughput_changes_nothing() -> None:
     changes = 0
     for _ in range(300):
         before = one.radio_up
-        one.step(0.1)
-        two.step(0.1)
+        one.step(0.2)
+        two.step(0.2)
         two.rtt_s(np.arange(7))
         two.throughput_bps(np.arange(3))
         assert (one.radio_up == two.radio_up).all()
