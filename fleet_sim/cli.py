@@ -330,6 +330,40 @@ def schema() -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(scenario_schema()), indent=2))
 
 
+@main.command(
+    cls=Examples,
+    examples="""
+    fleet-sim presets
+    fleet-sim presets vehicles
+    fleet-sim presets radios --json
+    """,
+)
+@click.argument(
+    "kind",
+    required=False,
+    type=click.Choice(["vehicles", "radios", "receivers", "sensors"]),
+)
+@json_option
+@click.option("--markdown", is_flag=True, help="The tables of docs/presets.md.")
+def presets(kind: str | None, as_json: bool, markdown: bool) -> None:
+    """List the built-in presets with their figures and where those come from."""
+    from fleet_sim.engine.presets import KINDS, presets_json, presets_markdown, presets_tables
+
+    kinds = KINDS if kind is None else (kind,)
+    if as_json:
+        click.echo(msgspec.json.encode(presets_json(kinds)))
+    elif markdown:
+        click.echo(presets_markdown(), nl=False)
+    else:
+        console = Console(highlight=False)
+        for each in kinds:
+            table, sources = presets_tables(each)
+            console.print(table)
+            for line in sources:
+                console.print(f"[bold]{line.partition(':')[0]}[/]:{line.partition(':')[2]}")
+            console.print()
+
+
 @main.command(cls=Examples, examples="fleet-sim init my.yaml")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("scenario.yaml"))
 @reports_errors

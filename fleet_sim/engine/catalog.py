@@ -10,6 +10,7 @@ from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.thresholds import check_threshold
 from fleet_sim.scenario import Catalog, Scenario, json_schema, load
 from fleet_sim.world import catalog
+from fleet_sim.world.equipment import check_presets
 
 METRICS = (
     "latency_ms",
@@ -43,7 +44,13 @@ def known_names() -> Catalog:
 
 def load_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     """Load and check a scenario file. `ScenarioError` says everything that is wrong with it."""
-    return load(path, overrides=overrides, catalog=known_names(), check_threshold=check_threshold)
+    return load(
+        path,
+        overrides=overrides,
+        catalog=known_names(),
+        check_threshold=check_threshold,
+        check_presets=check_presets,
+    )
 
 
 def scenario_schema() -> dict[str, Any]:

@@ -48,7 +48,20 @@ class Batteries:
         *,
         aux_w: float | None = None,
     ) -> None:
-        self._cars, self._kind = tuple(cars), kind
+        self._cars, self._kind, self._aux_w = tuple(cars), kind, aux_w
+        self.set_ambient(ambient_c)
+        self._ocv: FloatArray = np.array([ocv_table_v(c.chemistry, c.cells) for c in cars])
+        self._max_v: FloatArray = np.array([CELL_MAX_V[c.chemistry] * c.cells for c in cars])
+        self._ac_w: FloatArray = np.array([car.ac_kw * 1e3 * CHARGER_ETA for car in cars])
+        self.usable_j: FloatArray = np.array([car.usable_kwh * 3.6e6 for car in cars])[kind]
+        """[n] between 0 and 1 of `soc`."""
+
+    def set_ambient(self, ambient_c: float) -> None:
+        """The weather from now on: density of the air, heating and cooling, the packs' resistance.
+
+        `ValueError` outside -60..60 °C.
+        """
+        cars, aux_w = self._cars, self._aux_w
         loads = RoadLoads.of([car.load for car in cars])
         ratio = self.resistance_ratio = float(resistance_ratio(ambient_c))
         heat = [aux_w if aux_w is not None else auxiliary_w(c.heating, ambient_c) for c in cars]
@@ -67,11 +80,6 @@ class Batteries:
                 [car.resistance_ohm * ratio for car in cars],
             ]
         )
-        self._ocv: FloatArray = np.array([ocv_table_v(c.chemistry, c.cells) for c in cars])
-        self._max_v: FloatArray = np.array([CELL_MAX_V[c.chemistry] * c.cells for c in cars])
-        self._ac_w: FloatArray = np.array([car.ac_kw * 1e3 * CHARGER_ETA for car in cars])
-        self.usable_j: FloatArray = np.array([car.usable_kwh * 3.6e6 for car in cars])[kind]
-        """[n] between 0 and 1 of `soc`."""
 
     def terminal_w(
         self,

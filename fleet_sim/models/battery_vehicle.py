@@ -8,6 +8,9 @@ from fleet_sim.models.battery_drivetrain import MAP_PEAK
 from fleet_sim.models.battery_pack import RESISTANCE_OHM, Chemistry
 from fleet_sim.models.battery_road import RoadLoad, require
 
+MOTOR_KW, REGEN_KW = 120.0, 60.0
+"""Of a middling car (assumption)."""
+
 
 def _generic_curve() -> ChargeCurve:
     return ChargeCurve.of((0.0, 50.0), (0.6, 50.0), (0.9, 20.0), (1.0, 5.0))
@@ -30,9 +33,9 @@ class VehiclePreset:
     width_m: float
     source: str
     """Where each figure comes from."""
-    motor_kw: float = 120.0
+    motor_kw: float = MOTOR_KW
     """Rated mechanical power: the efficiency depends on the share of it that is used."""
-    regen_kw: float = 60.0
+    regen_kw: float = REGEN_KW
     """Most power into the pack while braking; friction brakes do the rest."""
     motor_peak: float = MAP_PEAK
     """Best efficiency of motor and inverter."""

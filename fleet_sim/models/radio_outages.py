@@ -5,7 +5,7 @@ Outages and the times between them are independent, Weibull with one shape k and
 both are exponential, and the link is the two-state Markov chain of Gilbert and Elliott.
 """
 
-from math import gamma
+from math import gamma, log1p
 
 import numpy as np
 
@@ -48,3 +48,21 @@ def transition_probabilities(
     fail = recover * outage_share / (1.0 - outage_share)
     mixed = float(-np.expm1(-(fail + recover) * dt_s))
     return outage_share * mixed, (1.0 - outage_share) * mixed
+
+
+def gilbert_elliott(p: float, r: float, slot_s: float) -> tuple[float, float]:
+    """Share of time down and mean outage, s, of the chain that looks like (p, r) slot by slot.
+
+    `p` and `r` are the chances that a link fails, or comes back, within a slot: π = p/(p+r), mean
+    burst 1/r slots (NTIA TM-23-565). The chain in continuous time that has them is the inverse of
+    `transition_probabilities`, so that no figure depends on the step. `ValueError` unless
+    0 <= p, 0 < r and p + r < 1: no such chain exists beyond.
+    """
+    if not (p >= 0.0 and r > 0.0 and p + r < 1.0 and slot_s > 0.0):
+        raise ValueError(
+            f"gilbert_elliott: p {p!r}, r {r!r}, slot_s {slot_s!r} "
+            "(allowed: p from 0, r and slot_s above 0, p + r below 1)"
+        )
+    both = -log1p(-(p + r)) / slot_s
+    recover = both * r / (p + r)
+    return p / (p + r), 1.0 / recover

@@ -10,6 +10,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     """Vehicle presets."""
     radios: tuple[str, ...] = ()
     """Radio presets."""
+    receivers: tuple[str, ...] = ()
+    """Presets of satellite receivers."""
+    sensors: tuple[str, ...] = ()
+    """Presets of ultrasonic sensors."""
     venues: tuple[str, ...] = ()
     """Places in a city that draw a crowd."""
     metrics: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Scenario
+from fleet_sim.scenario.presets import OWN_KINDS
 from fleet_sim.scenario.problems import Path, unknown_name
 from fleet_sim.scenario.units import Duration, shown
 
@@ -25,6 +26,8 @@ _SLACK_S = 1e-6
 """Sums of decimal fractions are off by less."""
 
 Finding: TypeAlias = tuple[Path, str]
+CheckPresets: TypeAlias = Callable[[Scenario], Iterable[Finding]]
+"""Answers what does not fit in a scenario's own presets."""
 
 
 def check(
@@ -44,6 +47,7 @@ def check(
         *_clock(scenario),
         *_city(scenario),
         *_fleet(scenario),
+        *_presets(scenario, catalog),
         *_events(scenario),
         *_faults(scenario),
         *_thresholds(scenario, catalog, check_threshold),
@@ -111,6 +115,22 @@ def _fleet(scenario: Scenario) -> Iterator[Finding]:
             f"{rate:.0f} messages a second of wall time are not allowed (allowed: at most "
             f"{MAX_MESSAGES_PER_S}; make period longer, or counts or clock.speed smaller)",
         )
+
+
+def _presets(scenario: Scenario, catalog: Catalog | None) -> Iterator[Finding]:
+    for kind in OWN_KINDS:
+        own = getattr(scenario.presets, kind)
+        built_in = getattr(catalog, kind) if catalog else ()
+        for name in own:
+            path: Path = ("presets", kind, name)
+            if name in built_in:
+                yield path, f"{name!r} is a built-in preset (allowed: another name, base: {name})"
+            way = [name]
+            while (base := own[way[-1]].base) in own and base not in way:
+                way.append(base)
+            if base == name:
+                circle = " → ".join([*way, name])
+                yield (*path, "base"), f"{circle} is a circle (allowed: bases that end)"
 
 
 def _events(scenario: Scenario) -> Iterator[Finding]:

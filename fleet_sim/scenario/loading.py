@@ -9,10 +9,11 @@ from msgspec import inspect
 
 from fleet_sim.scenario import nodes
 from fleet_sim.scenario.catalog import Catalog
-from fleet_sim.scenario.check import CheckThreshold, check, related
+from fleet_sim.scenario.check import CheckPresets, CheckThreshold, check, related
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.scenario.nodes import Node
 from fleet_sim.scenario.overrides import apply_overrides
+from fleet_sim.scenario.presets import OWN_KINDS
 from fleet_sim.scenario.problems import Path as FieldPath
 from fleet_sim.scenario.problems import Place, Problem, ScenarioError
 from fleet_sim.scenario.structure import Fit
@@ -25,12 +26,14 @@ def load(
     overrides: Sequence[str] = (),
     catalog: Catalog | None = None,
     check_threshold: CheckThreshold | None = None,
+    check_presets: CheckPresets | None = None,
 ) -> Scenario:
     """The scenario in a file; `ScenarioError` lists everything that is wrong.
 
     `overrides` are `PATH=VALUE` texts (see `overrides.py`). `catalog` gives the names of presets,
-    and `check_threshold(metric, condition)` raises `ValueError` when it cannot be evaluated; what
-    is left out is not checked. A map's path is relative to the folder that the file is in, and
+    `check_threshold(metric, condition)` raises `ValueError` when it cannot be evaluated, and
+    `check_presets(scenario)` says what does not fit in its own presets; what is left out is not
+    checked. A map's path is relative to the folder that the file is in, and
     absolute in the answer.
     """
     scenario = loads(
@@ -39,6 +42,7 @@ def load(
         overrides=overrides,
         catalog=catalog,
         check_threshold=check_threshold,
+        check_presets=check_presets,
     )
     if scenario.city.osm is None:
         return scenario
@@ -54,12 +58,13 @@ def loads(
     overrides: Sequence[str] = (),
     catalog: Catalog | None = None,
     check_threshold: CheckThreshold | None = None,
+    check_presets: CheckPresets | None = None,
 ) -> Scenario:
     """The scenario in a text; `name` is what errors call it. A map's path stays as it is written,
     else as `load`."""
     problems: list[Problem] = []
     root = _tree(text, name, overrides, problems)
-    fit = Fit(catalog)
+    fit = Fit(_with_own_names(catalog, root))
     plain = fit.visit(root, _scenario_type())
     problems += fit.problems
     if fit.fatal:
@@ -69,12 +74,33 @@ def loads(
     except msgspec.ValidationError as error:
         # The walk is meant to be at least as strict as msgspec; better late than a wrong value.
         raise ScenarioError([*problems, Problem(name, None, None, "", str(error))]) from error
-    for path, message in check(scenario, catalog=catalog, check_threshold=check_threshold):
+    findings = check(scenario, catalog=catalog, check_threshold=check_threshold)
+    if check_presets is not None and not any(path[:1] == ("presets",) for path, _ in findings):
+        findings += check_presets(scenario)
+    for path, message in findings:
         if not related(path, fit.unknown):  # else it may be a consequence of the misspelt field
             problems.append(Problem.at(_locate(root, path), path, message))
     if problems:
         raise ScenarioError(problems)
     return scenario
+
+
+def _with_own_names(catalog: Catalog | None, root: Node) -> Catalog | None:
+    """The catalog and the names of the presets that the scenario brings along."""
+    presets = _below(root, "presets")
+    if catalog is None or presets is None:
+        return catalog
+    names: dict[str, tuple[str, ...]] = {}
+    for kind in OWN_KINDS:
+        own, known = _below(presets, kind), getattr(catalog, kind)
+        if known and own is not None and isinstance(own.value, dict):
+            names[kind] = (*known, *(name for name in own.value if name not in known))
+    return msgspec.structs.replace(catalog, **names)
+
+
+def _below(node: Node, name: str) -> Node | None:
+    entry = node.value.get(name) if isinstance(node.value, dict) else None
+    return None if entry is None else entry.node
 
 
 @functools.cache

@@ -11,21 +11,24 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from fleet_sim.scenario.presets import Presets
+from fleet_sim.scenario.strict import (
+    NAME,
+    NAME_RULE,
+    Name,
+    RadioName,
+    ReceiverName,
+    SensorName,
+    VehicleName,
+)
+from fleet_sim.scenario.strict import Strict as _Strict
 from fleet_sim.scenario.units import Duration, Fraction, Length, Speed
+from fleet_sim.scenario.weather import Weather, WeatherChange
 
 DEFAULT_OCCUPANCY = Fraction(0.6)
 """Of the first phase when it names none: the lower end of SFpark's target of 60-80 %."""
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-_NAME_RULE = "a name of letters, digits, '_', '.' and '-', at most 64"
-Name = Annotated[str, Meta(pattern=_NAME, extra={"allowed": _NAME_RULE})]
-VehiclePreset = Annotated[
-    str, Meta(pattern=_NAME, extra={"catalog": "vehicles", "allowed": _NAME_RULE})
-]
-RadioPreset = Annotated[
-    str, Meta(pattern=_NAME, extra={"catalog": "radios", "allowed": _NAME_RULE})
-]
-Venue = Annotated[str, Meta(pattern=_NAME, extra={"catalog": "venues", "allowed": _NAME_RULE})]
+Venue = Annotated[str, Meta(pattern=NAME, extra={"catalog": "venues", "allowed": NAME_RULE})]
 
 Period = Annotated[Duration, Meta(extra={"min": Duration.parse("50ms"), "max": Duration(3600)})]
 PhaseDuration = Annotated[Duration, Meta(extra={"min": Duration.parse("100ms")})]
@@ -42,10 +45,6 @@ MapFile = Annotated[
         extra={"allowed": "a file that ends with .osm, .osm.bz2, .osm.gz or .pbf"},
     ),
 ]
-
-
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all scenario structs."""
 
 
 class Clock(_Strict, frozen=True, kw_only=True):
@@ -111,12 +110,16 @@ class VehicleGroup(_Strict, frozen=True, kw_only=True):
     """Name of the group, unique in the scenario."""
     count: Annotated[int, Meta(ge=1, le=1_000_000)]
     """How many vehicles."""
-    vehicle: VehiclePreset = "model3_rwd"
-    """A vehicle preset: road load, pack, sensors."""
+    vehicle: VehicleName = "model3_rwd"
+    """A vehicle preset: road load, motor, pack, heating, size."""
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     """What they publish, and how often."""
-    radio: RadioPreset = "lte_urban"
+    radio: RadioName = "lte_urban"
     """A radio preset: round-trip time and outages."""
+    receiver: ReceiverName = "automotive"
+    """A receiver preset: noise of the position, and what it does without sky."""
+    sensor: SensorName = "hrxl_48k"
+    """A preset of the side-looking ultrasonic sensor, or `none`."""
     parked: Fraction = Fraction(0.1)
     """Share that stands in a stall when the run begins."""
     max_speed_mps: DrivingSpeed = field(name="max_speed", default=Speed.parse("50km/h"))
@@ -157,6 +160,8 @@ class Phase(_Strict, frozen=True, kw_only=True):
     """Simulated time it lasts."""
     parking: Parking = field(default_factory=Parking)
     """Demand for stalls."""
+    weather: WeatherChange | None = None
+    """Weather that comes with this phase; unset keeps what it was."""
 
 
 class RadioFault(_Strict, frozen=True, kw_only=True):
@@ -192,6 +197,10 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """Simulated time."""
     city: City = field(default_factory=City)
     """Streets, stalls and venues."""
+    weather: Weather = field(default_factory=Weather)
+    """Weather when the run begins."""
+    presets: Presets = field(default_factory=Presets)
+    """Vehicles, radios, receivers and sensors of your own."""
     fleet: Annotated[tuple[VehicleGroup, ...], Meta(min_length=1, max_length=1_000)]
     """The vehicles, in groups that are alike."""
     phases: Annotated[tuple[Phase, ...], Meta(min_length=1, max_length=1_000)]

@@ -133,35 +133,6 @@ class QuadraticDrag(_Simple):
     }
 
 
-class DataRate(_Simple):
-    """Kilobits a second. Written `6.3Mbit/s`, `800kbit/s` or `1Gbit/s`."""
-
-    __slots__ = ()
-
-    ALLOWED = "a data rate with its unit: 6.3Mbit/s, 800kbit/s, 500bit/s or 1Gbit/s"
-    PATTERN = rf"^{NUMBER}(?:bit|kbit|Mbit|Gbit)/s$"
-    EXAMPLES = ("6.3Mbit/s", "800kbit/s")
-    MAX = 1e9
-    UNITS: ClassVar[Mapping[str, Decimal]] = {
-        "kbit/s": Decimal(1),
-        "bit/s": Decimal("0.001"),
-        "Mbit/s": Decimal(1_000),
-        "Gbit/s": Decimal(1_000_000),
-    }
-
-
-class Frequency(_Simple):
-    """Hertz. Written `48kHz` or `20Hz`."""
-
-    __slots__ = ()
-
-    ALLOWED = "a frequency with its unit: 48kHz or 20Hz"
-    PATTERN = rf"^{NUMBER}k?Hz$"
-    EXAMPLES = ("48kHz", "20Hz")
-    MAX = 1e9
-    UNITS: ClassVar[Mapping[str, Decimal]] = {"Hz": Decimal(1), "kHz": Decimal(1_000)}
-
-
 class Angle(_Simple):
     """Degrees. Written `30deg` or `30°`."""
 
@@ -172,6 +143,47 @@ class Angle(_Simple):
     EXAMPLES = ("30deg", "30°")
     MAX = 360.0
     UNITS: ClassVar[Mapping[str, Decimal]] = {"deg": Decimal(1), "°": Decimal(1)}
+
+
+class _Thousands(_Simple):
+    """Written in thousands of the number's own unit, the second of the units, from 1000 on."""
+
+    __slots__ = ()
+
+    def to_text(self) -> str:
+        one, thousand, *_ = self.UNITS
+        if self < 1_000:
+            return f"{plain(self._exact)}{one}"
+        return f"{plain(self._exact.scaleb(-3))}{thousand}"
+
+
+class DataRate(_Thousands):
+    """Kilobits a second. Written `6.3Mbit/s`, `800kbit/s` or `1Gbit/s`."""
+
+    __slots__ = ()
+
+    ALLOWED = "a data rate with its unit: 6.3Mbit/s, 800kbit/s, 500bit/s or 1Gbit/s"
+    PATTERN = rf"^{NUMBER}(?:bit|kbit|Mbit|Gbit)/s$"
+    EXAMPLES = ("6.3Mbit/s", "800kbit/s")
+    MAX = 1e9
+    UNITS: ClassVar[Mapping[str, Decimal]] = {
+        "kbit/s": Decimal(1),
+        "Mbit/s": Decimal(1_000),
+        "bit/s": Decimal("0.001"),
+        "Gbit/s": Decimal(1_000_000),
+    }
+
+
+class Frequency(_Thousands):
+    """Hertz. Written `48kHz` or `20Hz`."""
+
+    __slots__ = ()
+
+    ALLOWED = "a frequency with its unit: 48kHz or 20Hz"
+    PATTERN = rf"^{NUMBER}k?Hz$"
+    EXAMPLES = ("48kHz", "20Hz")
+    MAX = 1e9
+    UNITS: ClassVar[Mapping[str, Decimal]] = {"Hz": Decimal(1), "kHz": Decimal(1_000)}
 
 
 class Temperature(Quantity):

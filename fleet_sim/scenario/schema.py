@@ -16,6 +16,7 @@ from msgspec import inspect
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.scenario.physical import Temperature
+from fleet_sim.scenario.presets import OWN_KINDS
 from fleet_sim.scenario.structure import quantity_range
 from fleet_sim.scenario.units import QUANTITIES, Fraction, enc_hook
 
@@ -30,8 +31,20 @@ def json_schema(catalog: Catalog | None = None) -> Json:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A fleet-sim scenario",
         **top,
+        **_given(allOf=_without_own(catalog or Catalog()) or None),
         "$defs": dict(sorted(builder.defs.items())),
     }
+
+
+def _without_own(catalog: Catalog) -> list[Json]:
+    """A scenario without presets of its own of a kind may name the built-in ones only."""
+    rules: list[Json] = []
+    for kind, field in OWN_KINDS.items():
+        if names := getattr(catalog, kind):
+            own = {"properties": {"presets": {"required": [kind]}}, "required": ["presets"]}
+            group = {"properties": {field: {"enum": list(names)}}}
+            rules.append({"if": {"not": own}, "then": {"properties": {"fleet": {"items": group}}}})
+    return rules
 
 
 @functools.cache
@@ -87,7 +100,8 @@ class _Builder:
                 return {"type": "array", "items": self.schema(kind.item_type, extra), **bounds}
             case inspect.DictType():
                 values = self.schema(kind.value_type, extra)
-                return {"type": "object", "additionalProperties": values}
+                names = self.schema(kind.key_type, {})
+                return {"type": "object", "additionalProperties": values, "propertyNames": names}
             case _:
                 raise TypeError(f"no JSON Schema for {kind}")
 
@@ -113,10 +127,11 @@ class _Builder:
 
     def _text(self, kind: inspect.StrType, extra: Json) -> Json:
         names = getattr(self._catalog, extra["catalog"]) if "catalog" in extra else ()
-        if names:
-            return {"enum": list(names)}
         limits = _given(pattern=kind.pattern, maxLength=kind.max_length, minLength=kind.min_length)
-        return {"type": "string", **limits}
+        text = {"type": "string", **limits}
+        if names and extra["catalog"] in OWN_KINDS:
+            return {"anyOf": [{"enum": list(names)}, text]}  # or one of the scenario's own
+        return {"enum": list(names)} if names else text
 
 
 def _quantity(cls: Any, extra: Json) -> Json:

@@ -99,6 +99,8 @@ class Fit:
         if not isinstance(node.value, dict):
             self._refuse(node, path, "a mapping")
             return None
+        for name, entry in node.value.items():
+            self.visit(Node(name, entry.place), kind.key_type, (*path, name))
         return {
             name: self.visit(Node(entry.node.value, entry.place), kind.value_type, (*path, name))
             for name, entry in node.value.items()

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from fleet_sim.models import motion, vehicle
+from fleet_sim.models import motion
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
 from fleet_sim.models.battery import MILD_C, Batteries
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.world import traffic
 from fleet_sim.world.city import City
+from fleet_sim.world.equipment import Equipment
 from fleet_sim.world.lanes import DISCHARGE_S, Lanes
 from fleet_sim.world.routing import STRAIGHT_MPS, U_TURN_S, Router
 
@@ -35,8 +36,7 @@ class Fleet:
     """n vehicles; every public array is [n].
 
     `x` is the middle of the vehicle (and its antenna and sensor), m along `edge`. A parked
-    vehicle keeps the edge and position of its stall. `ambient_c` is the weather, which scenarios
-    do not have.
+    vehicle keeps the edge and position of its stall. `ambient_c` is the weather when it begins.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Fleet:
         groups = scenario.fleet
         count = [group.count for group in groups]
         n = self.n = sum(count)
-        cars = [vehicle(group.vehicle) for group in groups]
+        cars = Equipment.of(scenario).vehicles
         self.groups: IntArray = np.repeat(np.arange(len(groups)), count)
         per = self.groups
         self.v_max: FloatArray = np.array([float(g.max_speed_mps) for g in groups])[per]

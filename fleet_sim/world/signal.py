@@ -4,11 +4,11 @@ from zlib import crc32
 
 import numpy as np
 
-from fleet_sim.models import radio
 from fleet_sim.models.arrays import BoolArray, Int8Array
 from fleet_sim.models.radio import RadioLinks
 from fleet_sim.models.radio_coverage import Coverage
 from fleet_sim.scenario.model import Scenario
+from fleet_sim.world.equipment import Equipment
 from fleet_sim.world.fleet import Fleet
 
 BIN_M = 10.0
@@ -23,8 +23,10 @@ class Signal:
 
     def __init__(self, scenario: Scenario, fleet: Fleet, rng: np.random.Generator) -> None:
         self._fleet = fleet
-        names = sorted({group.radio for group in scenario.fleet})
-        presets = [radio(name) for name in names]
+        chosen = [group.radio for group in scenario.fleet]
+        names = sorted(set(chosen))
+        by_name = dict(zip(chosen, Equipment.of(scenario).radios, strict=True))
+        presets = [by_name[name] for name in names]
         field_rng, link_rng, sense_rng = rng.spawn(3)
         field_seed = int(field_rng.integers(2**32))
         roads = fleet.city.roads

@@ -83,6 +83,7 @@ def sense(
     now_s: float,
     draws: Draws,
     air: Air = AIR,
+    preset: UltrasonicPreset = ULTRASONIC,
 ) -> tuple[Int16Array, BoolArray]:
     """Readings of the last second, cm int16 [k, 20], oldest first, the last one now; and whether
     the sensor is on, bool [k]. All zero where it is off. `draws`: of the vehicles `idx` [k].
@@ -98,11 +99,11 @@ def sense(
         who = idx[rows]
         ages = np.arange(SAMPLES - 1, -1, -1) / ULTRASONIC.rate_hz
         back = path.back_m(who, ages, now_s, fleet.odo)
-        met = _met_on_the_way(fleet, kerb, who, back, now_s - ages)
+        met = _met_on_the_way(fleet, kerb, who, back, now_s - ages, preset)
         readings[rows] = measure_cm(
             met.range_m,
             draws.take(rows),
-            ULTRASONIC,
+            preset,
             incidence_deg=met.incidence_deg,
             target_db=met.target_db,
             air=air,
@@ -111,7 +112,12 @@ def sense(
 
 
 def _met_on_the_way(
-    fleet: Fleet, kerb: Kerb, who: IntArray, back: FloatArray, at_s: FloatArray
+    fleet: Fleet,
+    kerb: Kerb,
+    who: IntArray,
+    back: FloatArray,
+    at_s: FloatArray,
+    preset: UltrasonicPreset,
 ) -> Met:
     """What was met `back` [k, samples] m ago, at `at_s` [samples]; [k, samples]."""
     roads = fleet.city.roads
@@ -123,7 +129,7 @@ def _met_on_the_way(
     edge, s = edge[known], np.minimum(s[known], roads.length[edge[known]] - 1e-6)
     when = np.broadcast_to(at_s, known.shape)[known]
     sensor = np.broadcast_to((fleet.right_m(who) + CAR_HALF_WIDTH_M)[:, None], known.shape)[known]
-    found = meet(kerb, edge, s, sensor, when)
+    found = meet(kerb, edge, s, sensor, when, preset)
     met = Met(np.full(known.shape, np.inf), np.zeros(known.shape), np.zeros(known.shape))
     for whole, part in zip(met, found, strict=True):
         whole[known] = part

@@ -4,19 +4,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fleet_sim.models import RADIOS, VEHICLES
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, Int16Array, IntArray
 from fleet_sim.models.gnss import COVERED, GnssModel
-from fleet_sim.models.gnss_presets import receiver
 from fleet_sim.models.noise import Noise
 from fleet_sim.models.radio import Throughput
+from fleet_sim.models.ultrasonic_air import Air
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Fault, Phase, Scenario
+from fleet_sim.scenario.weather import WeatherChange
 from fleet_sim.world import sonar
 from fleet_sim.world.city import VENUES, City
 from fleet_sim.world.demand import Demand
+from fleet_sim.world.equipment import Equipment, names_of_presets
 from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, PARKED, Fleet
 from fleet_sim.world.kerb import Kerb
+from fleet_sim.world.sensors import Sensors
 from fleet_sim.world.signal import Signal
 from fleet_sim.world.trips import Trips
 from fleet_sim.world.truth import Truth
@@ -29,8 +31,6 @@ MAX_STEP_S = 0.5
 """Longer steps are subdivided: beyond it the following model loses accuracy."""
 _EPS_S = 1e-6
 """Steps of 0.1 s do not add up to whole seconds exactly."""
-RECEIVER = "automotive"
-"""Of every vehicle; a preset of `models.gnss_presets`."""
 _SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
 """Doppler speed and course of a receiver in motion (assumptions)."""
 
@@ -73,16 +73,21 @@ class World:
             np.random.default_rng(stream) for stream in streams
         )
         self.city = City.build(scenario.city, self.seed)
-        self.fleet = Fleet(scenario, self.city, fleet_rng)
+        weather = scenario.weather
+        self.air = Air(float(weather.temperature_c), 100.0 * float(weather.humidity))
+        """The present weather."""
+        ambient_c = self.air.temperature_c
+        self.fleet = Fleet(scenario, self.city, fleet_rng, ambient_c=ambient_c)
         self._kerb = Kerb(self.city.stalls, kerb_rng)
         self._trips = Trips(scenario, self.fleet, self._kerb, trips_rng)
         occupancy = scenario.phases[0].parking.occupancy
         assert occupancy is not None  # a scenario gives its first phase one
         character = self.city.character[self.city.stalls.edge]
         self.demand = Demand(self._kerb, float(occupancy), demand_rng, character=character)
-        which = np.zeros(self.fleet.n, dtype=np.int64)
-        latitude = self.city.projection.lat0
-        self._gnss = GnssModel((receiver(RECEIVER),), which, latitude, field_rng, gnss_rng)
+        equipment = Equipment.of(scenario)
+        latitude, groups = self.city.projection.lat0, self.fleet.groups
+        self._gnss = GnssModel(equipment.receivers, groups, latitude, field_rng, gnss_rng)
+        self._sensors = Sensors(equipment.sensors, groups)
         self._any_cover = bool((self.city.roads.reception == COVERED).any())
         self._track()
         self._signal = Signal(scenario, self.fleet, radio_rng)
@@ -154,6 +159,8 @@ class World:
 
     def _begin_phase(self, phase: Phase, start_s: float) -> None:
         duration, parking = float(phase.duration_s), phase.parking
+        if phase.weather is not None:
+            self._weather(phase.weather)
         if self.phase > 0 and parking.occupancy is not None:
             self.demand.shift_to(float(parking.occupancy), start_s, duration)
         event = parking.event
@@ -167,6 +174,14 @@ class World:
             self._trips.surge(venue.x, venue.y)
         if event.leaves is not None:
             self.demand.disperse(float(event.leaves), start_s, duration)
+
+    def _weather(self, change: WeatherChange) -> None:
+        ambient_c, humidity = change.temperature_c, change.humidity
+        self.air = Air(
+            self.air.temperature_c if ambient_c is None else float(ambient_c),
+            self.air.humidity_pct if humidity is None else 100.0 * float(humidity),
+        )
+        self.fleet.battery.set_ambient(self.air.temperature_c)
 
     def _apply_faults(self) -> None:
         self.radio_up = self._signal.up
@@ -194,7 +209,9 @@ class World:
         moving = fleet.v[idx] > 0.0
         speed = np.maximum(fleet.v[idx] + _SPEED_SIGMA_MPS * noise[0] * moving, 0.0)
         heading = self.city.roads.bearing_deg[edge] + _HEADING_SIGMA_DEG * noise[1]
-        range_cm, sonar_ok = sonar.sense(fleet, self._kerb, self._path, idx, self.now_s, draws)
+        range_cm, sonar_ok = self._sensors.sense(
+            fleet, self._kerb, self._path, idx, self.now_s, draws, self.air
+        )
         return Observation(
             lat=lat,
             lon=lon,
@@ -241,4 +258,4 @@ class World:
 
 def catalog() -> Catalog:
     """The preset names that a scenario may use."""
-    return Catalog(vehicles=tuple(VEHICLES), radios=tuple(RADIOS), venues=VENUES)
+    return Catalog(**names_of_presets(), venues=VENUES)

@@ -104,7 +104,7 @@ def test_the_starter_has_every_field_with_a_comment():
 def test_a_field_of_the_starter_shows_its_default_unless_it_says_so():
     scenario = load(data_dir("scenarios") / "starter.yaml")
     bare = loads("name: x\nfleet: [{group: a, count: 1}]\nphases: [{name: p, duration: 1s}]\n")
-    assert scenario.clock == bare.clock
+    assert (scenario.clock, scenario.weather) == (bare.clock, bare.weather)
     assert msgspec.structs.replace(scenario.fleet[0], group="a", count=1) == bare.fleet[0]
     assert scenario.phases[0].parking == bare.phases[0].parking
     grid = msgspec.structs.replace(scenario.city.generate, blocks=(14, 10))
@@ -147,7 +147,7 @@ def test_the_references_scenarios_load():
 
 
 def test_the_references_overrides_work():
-    (text,) = blocks("yaml")
+    text = blocks("yaml")[0]
     arguments = re.findall(r"^\| `--set '?([^`']+?)'?` \|", REFERENCE, flags=re.M)
     assert len(arguments) == 8
     for argument in arguments:

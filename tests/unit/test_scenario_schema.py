@@ -51,8 +51,9 @@ def test_defaults_are_what_a_user_would_write():
 
 def test_presets_become_enumerations():
     defs = json_schema(CATALOG)["$defs"]
-    assert defs["VehicleGroup"]["properties"]["vehicle"]["enum"] == ["model3_rwd"]
-    assert defs["VehicleGroup"]["properties"]["radio"]["enum"] == ["lte_urban"]
+    group = defs["VehicleGroup"]["properties"]
+    assert group["vehicle"]["anyOf"][0] == {"enum": ["model3_rwd"]}
+    assert group["radio"]["anyOf"][0] == {"enum": ["lte_urban"]}
     assert defs["ParkingEvent"]["properties"]["at"]["enum"] == ["arena"]
     assert "enum" not in json_schema()["$defs"]["ParkingEvent"]["properties"]["at"]
 
