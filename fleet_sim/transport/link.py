@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import mqtt5
 
 from fleet_sim.transport import packing
+from fleet_sim.transport.layer import Layer
 from fleet_sim.transport.settings import connect_packet, user_properties
 from fleet_sim.vehicle import Message, Session
 
@@ -35,6 +36,7 @@ class Link(asyncio.Protocol):
         "_topic_bytes",
         "_transport",
         "accepted",
+        "below",
         "ended",
         "handshake",
     )
@@ -57,6 +59,8 @@ class Link(asyncio.Protocol):
             message_expiry_s=settings.message_expiry_s,
             user=user_properties(settings, owner.client_id(i)),
         )
+        self.below: Layer | None = None
+        """The layer that this link was opened on, before `connection_made` tells of it."""
         self.accepted = False
         self.handshake: asyncio.Future[str] = owner.loop.create_future()
         """Empty text when the broker accepted, else why not."""
@@ -198,6 +202,8 @@ class Link(asyncio.Protocol):
         self._over = True
         if self._transport is not None:
             self._transport.abort()
+        elif self.below is not None:  # TLS or WebSocket are not through yet
+            self.below.abort()
 
     def disconnect(self) -> None:
         """Say goodbye and close once everything is written."""

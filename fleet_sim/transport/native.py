@@ -6,13 +6,14 @@ limits, keepalive) share one wheel.
 
 import asyncio
 import functools
-import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from fleet_sim.transport.base import Listener
 from fleet_sim.transport.link import TICK_S, Link, short_reason
 from fleet_sim.transport.settings import LinkSettings
+from fleet_sim.transport.tls import Handshakes, Outcome, TlsClient, TlsLayer
+from fleet_sim.transport.websocket import WebSocketLayer, resource
 from fleet_sim.transport.wheel import TimerWheel
 from fleet_sim.vehicle import Message, Session, State
 
@@ -54,7 +55,8 @@ class NativeTransport:
         self._held = bytearray(len(client_ids))  # no radio: attempts wait for `restore`
         self._queued = bytearray(len(client_ids))  # is in `_due`
         self._due: deque[int] = deque()  # vehicles whose attempt is due, oldest first
-        self._contexts: list[ssl.SSLContext | None] = [None] * len(client_ids)
+        self._tls: TlsClient | None = None
+        self._resource = resource(settings) if settings.websocket is not None else None
         self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=TICK_S)
         self._tokens = 0.0  # attempts that the rate allows now
         self._attempts: dict[int, tuple[asyncio.Task[None], Link]] = {}
@@ -109,6 +111,12 @@ class NativeTransport:
     def online(self) -> int:
         """Vehicles that are connected now."""
         return sum(session.state is State.ONLINE for session in self._sessions)
+
+    @property
+    def handshakes(self) -> Handshakes:
+        """TLS handshakes that ended well so far."""
+        tls = self._tls
+        return Handshakes(0, 0) if tls is None else Handshakes(tls.full, tls.resumed)
 
     async def close(self, timeout_s: float = 5.0) -> list[Message]:
         """As `Transport.close`. Raises the first error that a listener or the making of a context
@@ -189,26 +197,33 @@ class NativeTransport:
         task.add_done_callback(functools.partial(self._attempt_over, i, link))
 
     async def _attempt(self, i: int, link: Link) -> None:
-        """TCP, TLS and MQTT handshake of vehicle i, within the time limit."""
+        """TCP, TLS, WebSocket and MQTT handshake of vehicle i, within the time limit."""
         settings = self.settings
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
-                context = self._context(i)
-                await self.loop.create_connection(
-                    lambda: link,
-                    settings.host,
-                    settings.port,
-                    ssl=context,
-                    server_hostname=(settings.tls.server_name or settings.host)
-                    if settings.tls
-                    else None,
-                )
+                while await self._connect(i, link) == "ticket refused":
+                    pass  # and the next one goes without a ticket
                 # Shielded: the link reports to this future even when nobody waits any more.
                 await asyncio.shield(link.handshake)
         except TimeoutError:
             link.fail(f"no connection within {settings.connect_timeout_s:g} s")
         except OSError as error:  # ssl.SSLError is one
             link.fail(short_reason(error))
+
+    async def _connect(self, i: int, link: Link) -> Outcome:
+        """Open a socket with its layers under the link."""
+        settings = self.settings
+        outer: asyncio.Protocol = link
+        if settings.websocket is not None and self._resource is not None:
+            outer = link.below = WebSocketLayer(outer, settings.websocket, self._resource)
+        tls: TlsLayer | None = None
+        if settings.tls is not None:
+            if self._tls is None:
+                self._tls = TlsClient(settings.tls, settings.host, len(self._client_ids))
+            outer = tls = TlsLayer(outer, self._tls, i, self.loop)
+            link.below = tls
+        await self.loop.create_connection(lambda: outer, settings.host, settings.port)
+        return "ready" if tls is None else await asyncio.shield(tls.outcome)
 
     def _attempt_over(self, i: int, link: Link, task: asyncio.Task[None]) -> None:
         del self._attempts[i]
@@ -223,14 +238,6 @@ class NativeTransport:
             link.abort()
             if not self._closing:
                 self.lost(i, None, link.handshake.result())
-
-    def _context(self, i: int) -> ssl.SSLContext | None:
-        if self.settings.tls is None:
-            return None
-        context = self._contexts[i]
-        if context is None:
-            context = self._contexts[i] = self.settings.tls.context_of(i)
-        return context
 
     # -- what a link reports ----------------------------------------------------------------------
 
