@@ -17,6 +17,7 @@ from fleet_sim.engine.backend import Backend, Collected, open_backend
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.conclude import Outcome, conclude
+from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.preflight import PreflightError, build_world, check_descriptors
 from fleet_sim.engine.probe import VisibleProbe
@@ -76,6 +77,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     scenario = load_for_run(path, options)
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
     check_descriptors(scenario.vehicles)
+    read_password(scenario.mqtt)  # or why not, before anything is started
     run = new_run_id()
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
@@ -123,7 +125,7 @@ def _seconds(option: str, text: str) -> float:
 def _run(this: _Run) -> Summary:
     world, backend, folder = this.world, this.backend, this.folder
     with ConsoleSteps(this.console) as steps:
-        link = backend.prepare(world, steps)
+        link = with_mqtt(backend.prepare(world, steps), this.scenario.mqtt)
     started = dt.datetime.now(dt.UTC)
     began = time.monotonic()
     folder.log("start", run=this.id, target=backend.name, vehicles=world.n)

@@ -18,6 +18,7 @@ from fleet_sim.scenario.model import (
     TelemetrySettings,
     VehicleGroup,
 )
+from fleet_sim.scenario.mqtt import Mqtt, TlsOptions, Will
 from fleet_sim.scenario.problems import Problem, ScenarioError
 from fleet_sim.scenario.resizing import scale_fleet, with_duration
 from fleet_sim.scenario.schema import json_schema
@@ -36,6 +37,7 @@ __all__ = [
     "Fraction",
     "GeneratedCity",
     "Length",
+    "Mqtt",
     "Parking",
     "ParkingEvent",
     "Phase",
@@ -45,7 +47,9 @@ __all__ = [
     "ScenarioError",
     "Speed",
     "TelemetrySettings",
+    "TlsOptions",
     "VehicleGroup",
+    "Will",
     "check",
     "dec_hook",
     "dump",

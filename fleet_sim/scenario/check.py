@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Scenario
+from fleet_sim.scenario.mqtt import check_mqtt
 from fleet_sim.scenario.presets import OWN_KINDS
 from fleet_sim.scenario.problems import Path, unknown_name
 from fleet_sim.scenario.units import Duration, shown
@@ -50,6 +51,7 @@ def check(
         *_presets(scenario, catalog),
         *_events(scenario),
         *_faults(scenario),
+        *check_mqtt(scenario.mqtt),
         *_thresholds(scenario, catalog, check_threshold),
     ]
 

@@ -11,6 +11,7 @@ from fleet_sim.scenario import nodes
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.check import CheckPresets, CheckThreshold, check, related
 from fleet_sim.scenario.model import Scenario
+from fleet_sim.scenario.mqtt import SECRET_FILE
 from fleet_sim.scenario.nodes import Node
 from fleet_sim.scenario.overrides import apply_overrides
 from fleet_sim.scenario.presets import OWN_KINDS
@@ -33,7 +34,7 @@ def load(
     `overrides` are `PATH=VALUE` texts (see `overrides.py`). `catalog` gives the names of presets,
     `check_threshold(metric, condition)` raises `ValueError` when it cannot be evaluated, and
     `check_presets(scenario)` says what does not fit in its own presets; what is left out is not
-    checked. A map's path is relative to the folder that the file is in, and
+    checked. Paths of files are relative to the folder that the scenario is in, and
     absolute in the answer.
     """
     scenario = loads(
@@ -44,11 +45,25 @@ def load(
         check_threshold=check_threshold,
         check_presets=check_presets,
     )
-    if scenario.city.osm is None:
-        return scenario
-    path = (Path(source).parent / Path(scenario.city.osm).expanduser()).resolve()
-    city = msgspec.structs.replace(scenario.city, osm=str(path))
-    return msgspec.structs.replace(scenario, city=city)
+    return _absolute(scenario, Path(source).parent)
+
+
+def _absolute(scenario: Scenario, folder: Path) -> Scenario:
+    """With the files that it names where they are."""
+    replace = msgspec.structs.replace
+
+    def at(path: str) -> str:
+        return str((folder / Path(path).expanduser()).resolve())
+
+    if scenario.city.osm is not None:
+        scenario = replace(scenario, city=replace(scenario.city, osm=at(scenario.city.osm)))
+    mqtt = scenario.mqtt
+    if mqtt.tls.ca is not None:
+        mqtt = replace(mqtt, tls=replace(mqtt.tls, ca=at(mqtt.tls.ca)))
+    if mqtt.password is not None and mqtt.password.startswith(SECRET_FILE):
+        path = at(mqtt.password.removeprefix(SECRET_FILE))
+        mqtt = replace(mqtt, password=f"{SECRET_FILE}{path}")
+    return replace(scenario, mqtt=mqtt)
 
 
 def loads(

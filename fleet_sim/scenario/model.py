@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from fleet_sim.scenario.mqtt import Mqtt
 from fleet_sim.scenario.presets import Presets
 from fleet_sim.scenario.strict import (
     NAME,
@@ -207,6 +208,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """What happens, in order."""
     faults: Annotated[tuple[Fault, ...], Meta(max_length=1_000)] = ()
     """What breaks, and when; they may overlap."""
+    mqtt: Mqtt = field(default_factory=Mqtt)
+    """How vehicles speak MQTT to the broker."""
     thresholds: dict[str, Annotated[tuple[str, ...], Meta(min_length=1)]] = field(
         default_factory=dict
     )

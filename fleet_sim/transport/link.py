@@ -1,13 +1,14 @@
 """One connection of the native transport: bytes to packets, packets to session events, and back."""
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, cast
 
 import mqtt5
 
 from fleet_sim.transport import packing
 from fleet_sim.transport.layer import Layer
+from fleet_sim.transport.limits import Limits, limits_of
+from fleet_sim.transport.reasons import goodbye, refusal, short_reason
 from fleet_sim.transport.settings import connect_packet, user_properties
 from fleet_sim.vehicle import Message, Session
 
@@ -22,11 +23,14 @@ class Link(asyncio.Protocol):
     """One connection of one vehicle, from TCP's opening to its end."""
 
     __slots__ = (
+        "_alias_maximum",
+        "_aliases",
         "_buffer",
         "_half_keepalive_s",
         "_heard",
         "_i",
         "_last_write_s",
+        "_limits",
         "_over",
         "_owner",
         "_ping_sent_s",
@@ -54,11 +58,10 @@ class Link(asyncio.Protocol):
         self._last_write_s = 0.0
         self._ping_sent_s = 0.0
         self._half_keepalive_s = owner.settings.keepalive_s / 2
-        settings = owner.settings
-        self._properties = packing.publish_properties(
-            message_expiry_s=settings.message_expiry_s,
-            user=user_properties(settings, owner.client_id(i)),
-        )
+        self._properties = self._publish_properties()
+        self._aliases: dict[str, int] | None = None  # topics that the broker knows by number
+        self._alias_maximum = 0
+        self._limits: Limits | None = None
         self.below: Layer | None = None
         """The layer that this link was opened on, before `connection_made` tells of it."""
         self.accepted = False
@@ -154,15 +157,55 @@ class Link(asyncio.Protocol):
         """Write a PUBLISH; `packet_id` 0 is QoS 0."""
         topic = message.topic
         if topic is not self._topic:
-            self._topic, self._topic_bytes = topic, packing.text(topic)
+            self._turn_to(topic)
         owner = self._owner
         data = packing.publish(
             self._topic_bytes, message.payload, packet_id, self._properties, duplicate
         )
+        if self._limits is not None and self._refused(self._limits, len(data), packet_id, message):
+            return
         t_ns = owner.now_ns()
         self._transport.write(data)  # type: ignore[union-attr]  # online: an assert costs as much
         self._last_write_s = owner.tick_s
         owner.listener.on_sent(message.token, t_ns, duplicate)
+
+    def _turn_to(self, topic: str) -> None:
+        """The next PUBLISH is to another topic than the last, or the first of its alias."""
+        self._topic = topic
+        aliases = self._aliases
+        if aliases is None:
+            self._topic_bytes = packing.text(topic)
+        elif topic in aliases:
+            self._topic_bytes = packing.text("")
+            self._properties = self._publish_properties(aliases[topic])
+        elif len(aliases) < self._alias_maximum:
+            aliases[topic] = len(aliases) + 1
+            self._topic_bytes = packing.text(topic)
+            self._properties = self._publish_properties(aliases[topic])
+            self._topic = ""  # so that the one after comes here again, and goes by number
+        else:
+            self._topic_bytes = packing.text(topic)
+            self._properties = self._publish_properties()
+
+    def _publish_properties(self, alias: int | None = None) -> bytes:
+        settings = self._owner.settings
+        return packing.publish_properties(
+            message_expiry_s=settings.message_expiry_s,
+            topic_alias=alias,
+            user=user_properties(settings, self._owner.client_id(self._i)),
+        )
+
+    def _refused(self, limits: Limits, size: int, packet_id: int, message: Message) -> bool:
+        """Whether the broker takes no such message: then it is told, and not sent."""
+        reason = limits.refuses(size, message.qos)
+        if not reason:
+            return False
+        if self._aliases and self._topic is not message.topic:
+            self._aliases.popitem()  # the broker was not told of the alias
+        if packet_id:
+            self._session.acknowledged(packet_id)
+        self._owner.listener.on_refused(message.token, reason)
+        return True
 
     def timer(self, now_s: float) -> None:
         """Keepalive: a ping when nothing was written, or nothing heard, for half the interval; its
@@ -223,7 +266,7 @@ class Link(asyncio.Protocol):
         elif type(packet) is mqtt5.PingRespPacket:
             self._ping_sent_s = 0.0
         elif type(packet) is mqtt5.DisconnectPacket:
-            self.fail(f"disconnected by the broker: {_code(packet.reason_code)}")
+            self.fail(goodbye(packet, self._owner.client_id(self._i)))
         elif type(packet) is mqtt5.ConnAckPacket:
             self.fail("a second CONNACK from the broker")
         else:
@@ -249,15 +292,16 @@ class Link(asyncio.Protocol):
             self._transport.write(mqtt5.PubAckPacket(packet.packet_id).write())
 
     def _connack(self, packet: mqtt5.Packet) -> None:
+        vin = self._owner.client_id(self._i)
         if type(packet) is not mqtt5.ConnAckPacket:
             self.fail(
-                f"disconnected by the broker: {_code(packet.reason_code)}"
+                goodbye(packet, vin)
                 if type(packet) is mqtt5.DisconnectPacket
                 else f"{type(packet).__name__} from the broker before CONNACK"
             )
             return
         if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            self.fail(f"refused by the broker: {_code(packet.reason_code)}")
+            self.fail(refusal(packet, vin))
             return
         if self.handshake.done():  # severed or out of time in this very turn of the loop
             return
@@ -267,6 +311,9 @@ class Link(asyncio.Protocol):
         now = owner.loop.time()
         if packet.server_keep_alive is not None:  # the broker's word counts (3.2.2.3.14)
             self._half_keepalive_s = packet.server_keep_alive / 2
+        self._limits = limits_of(packet)
+        if owner.settings.topic_alias and packet.topic_alias_max:
+            self._aliases, self._alias_maximum = {}, packet.topic_alias_max
         self._last_write_s = now
         self._session.accepted(
             now, session_present=packet.session_present, receive_maximum=packet.receive_max
@@ -279,19 +326,3 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         while (send := self._session.next_send()) is not None:
             self.publish(*send)
-
-
-def _code(reason_code: int) -> str:
-    name = getattr(reason_code, "name", "")
-    return f"{name.lower().replace('_', ' ')} (0x{int(reason_code):02x})"
-
-
-def short_reason(error: BaseException) -> str:
-    """A reason that is the same for every vehicle it happens to, so that it can be counted."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return f"TLS: {error.reason}"
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    return f"{type(error).__name__}: {error}"

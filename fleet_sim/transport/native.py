@@ -10,7 +10,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from fleet_sim.transport.base import Listener
-from fleet_sim.transport.link import TICK_S, Link, short_reason
+from fleet_sim.transport.link import TICK_S, Link
+from fleet_sim.transport.reasons import short_reason
 from fleet_sim.transport.settings import LinkSettings
 from fleet_sim.transport.tls import Handshakes, Outcome, TlsClient, TlsLayer
 from fleet_sim.transport.websocket import WebSocketLayer, resource

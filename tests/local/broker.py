@@ -10,7 +10,7 @@ import ssl
 import struct
 from collections import defaultdict
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import mqtt5
 
@@ -40,6 +40,8 @@ class Broker:
         self.keep_sessions = True
         self.receive_maximum = 65_535
         self.server_keep_alive: int | None = None
+        self.connack: dict[str, Any] = {}
+        """More of what CONNACK says, accepting or refusing."""
         self.byte_by_byte = False
         self.deaf = False
         """True accepts connections and takes nothing in from them."""
@@ -237,7 +239,7 @@ class Connection(asyncio.Protocol):
     def _answer(self, packet: mqtt5.ConnectPacket) -> None:
         broker = self._broker
         if broker.refuse is not None:
-            self.send(mqtt5.ConnAckPacket(reason_code=broker.refuse))
+            self.send(mqtt5.ConnAckPacket(reason_code=broker.refuse, **broker.connack))
             return
         if not broker.answer_connect:
             return
@@ -251,6 +253,7 @@ class Connection(asyncio.Protocol):
                 session_present=present,
                 receive_max=broker.receive_maximum,
                 server_keep_alive=broker.server_keep_alive,
+                **broker.connack,
             ),
             broker.connack_delay_s,
         )
