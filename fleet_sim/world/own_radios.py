@@ -166,7 +166,7 @@ def _places(own: spec.Places, base: RadioPreset | None) -> tuple[Place, ...]:
         weak, hole = (Fraction(made[i]["area_share"]) for i in (1, 2))
         problem = f"{hole} is not allowed beside {weak} of weak places (allowed: 100% in sum)"
         raise UnfitError([(("places", "hole", "area_share"), problem)])
-    made[0]["area_share"] = max(1.0 - bad, 0.0)
+    made[0]["area_share"] = round(1.0 - bad, 12)
     return tuple(Place(**figures) for figures in made)
 
 
