@@ -9,6 +9,9 @@ import pytest
 from mosquitto import MOSQUITTO, Mosquitto
 from test_run import fleet_sim, processes_of, run_in, summary_of, write_scenario
 
+from fleet_sim.engine.catalog import load_scenario
+from fleet_sim.resources import data_dir
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
@@ -74,6 +77,28 @@ def test_any_broker_is_a_target_and_only_acknowledgements_are_audited(folder: Pa
     assert summary.audit.acknowledged == 8 * 2 * 4  # the other two vehicles use QoS 0
     assert summary.accuracy is None
     assert not list((folder / "reports" / "latest").glob("latency_visible*"))
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+def test_a_run_s_folder_has_the_presets_and_the_weather_it_was_run_with(folder: Path) -> None:
+    example = data_dir("scenarios") / "winter_vans.yaml"
+    sets = ["presets.vehicles.my_van.mass=2900kg", "phases.noon.weather.temperature=-2C"]
+    options = [word for text in sets for word in ("--set", text)]
+    broker = Mosquitto(folder)
+    broker.start()
+    try:
+        done = run_in(
+            folder, "run", example, "--vehicles", 12, "--duration", "4s",
+            "--target", f"mqtt://127.0.0.1:{broker.port}", *options,
+        )  # fmt: skip
+    finally:
+        broker.stop()
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = load_scenario(folder / "reports" / "latest" / "scenario.yaml")
+    meant = load_scenario(example, overrides=sets)
+    assert (ran.presets, ran.weather) == (meant.presets, meant.weather)
+    assert [phase.weather for phase in ran.phases] == [phase.weather for phase in meant.phases]
+    assert ran.presets.vehicles["my_van"].mass_kg == 2900
 
 
 def test_a_broker_that_is_not_there_ends_with_3(folder: Path) -> None:

@@ -32,8 +32,30 @@ from fleet_sim.scenario import (
     loads,
 )
 from fleet_sim.scenario.nodes import compose
+from fleet_sim.scenario.physical import (
+    DataRate,
+    Force,
+    Frequency,
+    LinearDrag,
+    Mass,
+    Power,
+    QuadraticDrag,
+    Resistance,
+    Temperature,
+)
+from fleet_sim.scenario.presets import (
+    BadPlace,
+    OwnRadio,
+    OwnReceiver,
+    OwnSensor,
+    OwnVehicle,
+    Places,
+    Presets,
+    RoadLoad,
+)
 from fleet_sim.scenario.problems import Place
 from fleet_sim.scenario.structure import Fit
+from fleet_sim.scenario.weather import Weather, WeatherChange
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 fractions = st.floats(0, 1).map(Fraction)
@@ -88,6 +110,8 @@ groups = st.builds(
         qos=st.sampled_from([0, 1]),
     ),
     radio=names,
+    receiver=names,
+    sensor=names,
     parked=fractions,
     max_speed_mps=st.floats(2, 69).map(Speed),
     soc=st.tuples(fractions, fractions).map(lambda pair: (min(pair), max(pair))),
@@ -99,10 +123,54 @@ events = st.builds(
     peak_before_s=st.none() | st.floats(0, 1).map(Duration),
     leaves=st.none() | fractions,
 )
+temperatures = st.floats(-50, 60).map(Temperature)
+humidities = st.floats(0.01, 1).map(Fraction)
+own = {
+    "vehicles": st.builds(
+        OwnVehicle,
+        mass_kg=st.none() | st.floats(50, 60_000).map(Mass),
+        road_load=st.none()
+        | st.builds(
+            RoadLoad,
+            a=st.floats(0, 10_000).map(Force),
+            b=st.floats(-100, 100).map(LinearDrag),
+            c=st.floats(0, 50).map(QuadraticDrag),
+        ),
+        dc_curve=st.none() | st.just(((Fraction(0), Power(44)), (Fraction(1), Power(4.5)))),
+        resistance_ohm=st.none() | st.floats(1e-4, 2).map(Resistance),
+        heating=st.none() | st.sampled_from(["resistive", "heat_pump"]),
+        source=st.none() | texts,
+    ),
+    "radios": st.builds(
+        OwnRadio,
+        base=st.none() | st.sampled_from(["rural", "5g_urban"]),
+        kind=st.none() | st.sampled_from(["three_layer", "gilbert_elliott"]),
+        uplink_kbps=st.none() | st.floats(0.001, 1e9).map(DataRate),
+        handovers=st.none() | st.booleans(),
+        failure_s=st.none() | st.just((Duration(1), Duration(3))),
+        p=st.none() | st.floats(0, 0.99),
+        places=st.none()
+        | st.builds(Places, hole=st.builds(BadPlace, area_share=st.none() | fractions)),
+    ),
+    "receivers": st.builds(OwnReceiver, noise_m=st.none() | st.floats(0, 100).map(Length)),
+    "sensors": st.builds(
+        OwnSensor,
+        frequency_hz=st.none() | st.floats(2e4, 5e5).map(Frequency),
+        compensated=st.none() | st.booleans(),
+    ),
+}
+presets = st.builds(
+    Presets,
+    **{kind: st.dictionaries(names, value, max_size=2) for kind, value in own.items()},
+)
 phases = st.builds(
     Phase,
     name=names,
     duration_s=st.floats(1, 1000).map(Duration),
+    weather=st.none()
+    | st.builds(
+        WeatherChange, temperature_c=st.none() | temperatures, humidity=st.none() | humidities
+    ),
     parking=st.builds(Parking, occupancy=st.none() | fractions, event=st.none() | events),
 )
 faults = st.builds(
@@ -118,6 +186,8 @@ scenarios = st.builds(
     seed=st.integers(0, 2**63 - 1),
     clock=clocks,
     city=cities,
+    weather=st.builds(Weather, temperature_c=temperatures, humidity=humidities),
+    presets=presets,
     fleet=st.lists(groups, min_size=1, max_size=3, unique_by=lambda g: g.group).map(tuple),
     phases=st.lists(phases, min_size=1, max_size=3, unique_by=lambda p: p.name).map(tuple),
     faults=st.lists(faults, max_size=2).map(tuple),
@@ -170,6 +240,13 @@ PLAIN = {
     "seed": 1,
     "clock": {"speed": 1, "start": "2026-06-05T17:00:00Z"},
     "city": {"generate": {"blocks": [2, 3], "block_length": "90m", "lat": 1.5}},
+    "weather": {"temperature": "-7C", "humidity": "50%"},
+    "presets": {
+        "vehicles": {
+            "v": {"base": "leaf_30", "mass": "2t", "dc_curve": [["0%", "9kW"], [1, "4kW"]]}
+        },
+        "radios": {"r": {"p": 0.1, "handovers": True, "places": {"hole": {"area_share": 0.1}}}},
+    },
     "fleet": [{"group": "a", "count": 3, "telemetry": {"period": "1s", "qos": 1}, "soc": [0, 1]}],
     "phases": [
         {
