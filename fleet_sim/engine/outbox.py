@@ -107,13 +107,13 @@ class Outbox:
         self._ready = Batch(none, none, none, [])
         self._taken = 0  # of `_ready`
 
-    def prepare(self, until_ns: int) -> None:
-        """Compose what is intended before `until_ns` after the start."""
+    def prepare(self, until_ns: int) -> NDArray[np.int64]:
+        """Compose what is intended before `until_ns` after the start: the vehicles whose."""
         left = self._ready.part(self._taken)
         begin = self._opened + len(left.payloads)
         count = pace(until_ns - 1, begin, self.schedule).due
         if not count:
-            return
+            return np.zeros(0, np.int64)
         number = np.arange(begin, begin + count)
         vehicles = self._first + number % self.schedule.vehicles
         seqs = number // self.schedule.vehicles + 1
@@ -126,6 +126,7 @@ class Outbox:
             np.concatenate([left.intended_ns, intended]),
             left.payloads + payloads,
         )
+        return vehicles
 
     def take(self, elapsed_ns: int) -> tuple[Batch, Pace]:
         """What is due `elapsed_ns` after the start, and the pace for what follows. Less than is due

@@ -13,6 +13,7 @@ from fleet_sim.contract import telemetry_topic
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
+from fleet_sim.engine.radio import Radio
 from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.scenario import Scenario
 from fleet_sim.transport import ConnectError, Listener, Transport
@@ -89,11 +90,10 @@ class Shard:
             self.ledger.acked
         )  # no call in between: it happens with every message
         self._topics = [telemetry_topic(vin) for vin in world.vins]
-        self._radio_up: NDArray[np.bool_] = np.ones(world.n, bool)
-        self._radio_back_ns: NDArray[np.int64] = np.zeros(world.n, np.int64)
         self._all_online = asyncio.Event()
         self._online = 0
         self.transport = make_transport(self)
+        self._radio = Radio(world, np.arange(world.n), self.transport, clock)
 
     # -- Listener ---------------------------------------------------------------------------------
 
@@ -129,6 +129,7 @@ class Shard:
 
         `ConnectError` after `timeout_s` with the reasons counted.
         """
+        self._radio.begin()
         for i in range(self.world.n):
             self.transport.open(i)
         try:
@@ -153,8 +154,7 @@ class Shard:
 
     def reachable(self, settled_s: float) -> int:
         """Vehicles whose radio link has been there for `settled_s`: they should be online."""
-        since_ns = self.clock.now_ns() - round(settled_s * _ONE_S)
-        return int(np.count_nonzero(self._radio_up & (self._radio_back_ns <= since_ns)))
+        return self._radio.reachable(settled_s)
 
     async def run(self) -> None:
         """Step and publish until the phases are over or `stop_requested`."""
@@ -207,8 +207,7 @@ class Shard:
         The world stands still now, so a vehicle without radio link would stay without: every link
         comes back, and what was stored is forwarded.
         """
-        for i in np.flatnonzero(~self._radio_up).tolist():
-            self.transport.restore(i)
+        self._radio.end()
         deadline_ns = self.clock.now_ns() + round(timeout_s * _ONE_S)
         while any(self.transport.backlog()) and self.clock.now_ns() < deadline_ns:
             await self.clock.sleep(0.05)
@@ -224,20 +223,11 @@ class Shard:
 
     def _step(self, sim_s: float) -> None:
         self.world.step(sim_s)
-        up = self.world.radio_up
-        changed = np.flatnonzero(up != self._radio_up)
-        if len(changed):
-            self._radio_back_ns[changed] = self.clock.now_ns()
-            for i in changed.tolist():
-                if up[i]:
-                    self.transport.restore(i)
-                else:
-                    self.transport.sever(i, "no radio")
-            self._radio_up = up.copy()
+        self._radio.follow()
 
     def _prepare(self, until_ns: int) -> None:
         for outbox in self._outboxes:
-            outbox.prepare(until_ns)
+            self._radio.shape(outbox.prepare(until_ns))
 
     def _send(self, due: Batch, qos: int) -> None:
         """Open what is due: into the ledger, to the transport."""

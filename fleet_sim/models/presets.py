@@ -126,6 +126,20 @@ _LTE = RadioPreset(
     "assumptions",
 )
 
+WIRED = replace(
+    _LTE,
+    name="none",
+    rtt_median_s=1e-9,
+    rtt_log_sigma=0.0,
+    uplink_kbps=1e9,
+    downlink_kbps=1e9,
+    throughput_log_sigma=0.0,
+    handover_m=inf,
+    places=(Place(1.0, 0.0, 1.0), Place(0.0, 0.0, 1.0), Place(0.0, 0.0, 1.0)),
+    source="No radio at all: nothing is delayed, and nothing fails by itself",
+)
+"""What `radio: none` is. Not one of `RADIOS`."""
+
 RADIOS: dict[str, RadioPreset] = {
     preset.name: preset
     for preset in (

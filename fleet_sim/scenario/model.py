@@ -168,8 +168,9 @@ class Phase(_Strict, frozen=True, kw_only=True):
 class RadioFault(_Strict, frozen=True, kw_only=True):
     """The radio link of some vehicles fails."""
 
-    state: Literal["down"] = "down"
-    """What happens to the link."""
+    state: Literal["down", "stalled"] = "down"
+    """`down`: connections are cut; `stalled`: no byte passes, and they end when keepalive finds
+    out."""
     district: Literal["all", "north", "south", "east", "west"] = "all"
     """Which vehicles: those that are in this half of the city when it strikes."""
 

@@ -1,6 +1,6 @@
 """MQTT connections of a shard's vehicles, swappable behind one Protocol."""
 
-from fleet_sim.transport.base import ConnectError, Listener, Transport
+from fleet_sim.transport.base import ConnectError, Listener, RadioTransport, Transport
 from fleet_sim.transport.memory import MemoryTransport
 from fleet_sim.transport.native import NativeTransport
 from fleet_sim.transport.settings import (
@@ -19,6 +19,7 @@ __all__ = [
     "Listener",
     "MemoryTransport",
     "NativeTransport",
+    "RadioTransport",
     "Secret",
     "Tls",
     "Transport",

@@ -1,7 +1,8 @@
 """What a transport is to the engine, and the engine to a transport."""
 
 from collections import Counter
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
 
 import mqtt5
 
@@ -60,3 +61,23 @@ class Transport(Protocol):
     async def close(self, timeout_s: float) -> list[Message]:
         """Disconnect all. Returns the messages that were never acknowledged. Raises the first error
         of a listener that was met where nobody waited for it."""
+
+
+@runtime_checkable
+class RadioTransport(Transport, Protocol):
+    """A transport whose connections cross a radio: it can delay and stall them. The engine cuts
+    those of any other at every outage, and does not delay them."""
+
+    def shape(
+        self,
+        vehicles: Iterable[int],
+        rtt_s: Iterable[float],
+        uplink_bps: Iterable[float],
+        downlink_bps: Iterable[float],
+    ) -> None:
+        """Round trip times and throughputs of some vehicles from now on, finite and above 0. A
+        connection that was opened before the first call has no radio to cross."""
+
+    def stall(self, i: int) -> None:
+        """No byte of vehicle i passes, either way, until `restore`. Its connection stays, unless
+        keepalive finds it dead; new attempts wait."""

@@ -45,9 +45,10 @@ class Layer(asyncio.Transport, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._above.data_received(data)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         if not self._over:
             self._above.eof_received()
+        return None
 
     def pause_writing(self) -> None:
         self._above.pause_writing()

@@ -7,8 +7,9 @@ limits, keepalive) share one wheel.
 import asyncio
 import functools
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from fleet_sim.transport.air import Air, AirLayer
 from fleet_sim.transport.base import Listener
 from fleet_sim.transport.link import TICK_S, Link
 from fleet_sim.transport.reasons import short_reason
@@ -63,6 +64,7 @@ class NativeTransport:
         self._attempts: dict[int, tuple[asyncio.Task[None], Link]] = {}
         self.tick_s = self.loop.time()
         """When the timers were last looked at: a clock that costs nothing to read."""
+        self._air: Air | None = None
         self._closing = False
         self._bug: BaseException | None = None
         self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -84,6 +86,25 @@ class NativeTransport:
         elif (evicted := session.keep(message)) is not None:
             self.listener.on_evicted(evicted.token)
 
+    def shape(
+        self,
+        vehicles: Iterable[int],
+        rtt_s: Iterable[float],
+        uplink_bps: Iterable[float],
+        downlink_bps: Iterable[float],
+    ) -> None:
+        if self._air is None:
+            self._air = Air(len(self._client_ids), self.loop)
+        self._air.shape(vehicles, rtt_s, uplink_bps, downlink_bps)
+
+    def stall(self, i: int) -> None:
+        air = self._air
+        if air is None or (self._links[i] is not None and air.layers[i] is None):
+            self.sever(i, "no radio")
+            return
+        self._held[i] = 1
+        air.stall(i)
+
     def sever(self, i: int, reason: str) -> None:
         self._held[i] = 1
         link = self._links[i]
@@ -98,6 +119,8 @@ class NativeTransport:
         if not self._held[i]:
             return
         self._held[i] = 0
+        if self._air is not None:
+            self._air.restore(i)
         idle = self._sessions[i].state in (State.IDLE, State.WAITING)
         if self._wanted[i] and idle and i not in self._wheel:
             self._enqueue(i)  # its attempt came due while there was no radio
@@ -145,6 +168,8 @@ class NativeTransport:
                         online.abort()
                 await asyncio.wait(late, timeout=1.0)
         self._links = [None] * len(self._links)
+        if self._air is not None:
+            self._air.stop()
         # The sockets of cancelled attempts are closed in the loop's next turn.
         await asyncio.sleep(0)
         bug, self._bug = self._bug, None
@@ -223,6 +248,9 @@ class NativeTransport:
                 self._tls = TlsClient(settings.tls, settings.host, len(self._client_ids))
             outer = tls = TlsLayer(outer, self._tls, i, self.loop)
             link.below = tls
+        if self._air is not None:
+            outer = air = AirLayer(outer, self._air, i)
+            link.below = link.below or air
         await self.loop.create_connection(lambda: outer, settings.host, settings.port)
         return "ready" if tls is None else await asyncio.shield(tls.outcome)
 

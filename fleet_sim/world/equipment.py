@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 from fleet_sim.models import RADIOS, VEHICLES
 from fleet_sim.models.battery_vehicle import VehiclePreset
 from fleet_sim.models.gnss_presets import RECEIVERS, Receiver
+from fleet_sim.models.presets import WIRED
 from fleet_sim.models.radio import RadioPreset
 from fleet_sim.models.ultrasonic import ULTRASONICS, UltrasonicPreset
 from fleet_sim.scenario.model import Scenario
@@ -19,8 +20,8 @@ from fleet_sim.world.own_presets import UnfitError
 from fleet_sim.world.own_radios import describe_radio, make_radio
 from fleet_sim.world.own_vehicles import Car, describe_vehicle, make_vehicle
 
-NO_SENSOR = "none"
-"""Name of the sensor that is none."""
+NO_RADIO = NO_SENSOR = "none"
+"""Name of the radio and of the sensor that are none."""
 
 _T = TypeVar("_T")
 Finding = tuple[tuple[str | int, ...], str]
@@ -38,7 +39,7 @@ class _Kind(NamedTuple):
 def _kinds() -> tuple[_Kind, ...]:
     return (
         _Kind("vehicles", "vehicle", {k: Car(v, {}) for k, v in VEHICLES.items()}, make_vehicle),
-        _Kind("radios", "radio", RADIOS, make_radio),
+        _Kind("radios", "radio", {**RADIOS, NO_RADIO: WIRED}, make_radio),
         _Kind("receivers", "receiver", RECEIVERS, make_receiver),
         _Kind("sensors", "sensor", {**ULTRASONICS, NO_SENSOR: None}, make_sensor),
     )
@@ -92,8 +93,8 @@ def _findings(kind: _Kind, scenario: Scenario) -> Iterator[Finding]:
     maker = _Maker(kind, own)
     for name, preset in own.items():
         path = ("presets", kind.field, name)
-        if preset.base == NO_SENSOR and kind.what == "sensor":
-            yield (*path, "base"), "'none' is no sensor (allowed: a sensor)"
+        if (kind.what, preset.base) in (("radio", NO_RADIO), ("sensor", NO_SENSOR)):
+            yield (*path, "base"), f"'none' is no {kind.what} (allowed: a {kind.what})"
             continue
         try:
             base = None if preset.base is None else maker.made(preset.base)

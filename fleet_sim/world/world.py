@@ -10,12 +10,13 @@ from fleet_sim.models.noise import Noise
 from fleet_sim.models.radio import Throughput
 from fleet_sim.models.ultrasonic_air import Air
 from fleet_sim.scenario.catalog import Catalog
-from fleet_sim.scenario.model import Fault, Phase, Scenario
+from fleet_sim.scenario.model import Phase, Scenario
 from fleet_sim.scenario.weather import WeatherChange
 from fleet_sim.world import sonar
 from fleet_sim.world.city import VENUES, City
 from fleet_sim.world.demand import Demand
-from fleet_sim.world.equipment import Equipment, names_of_presets
+from fleet_sim.world.equipment import NO_RADIO, Equipment, names_of_presets
+from fleet_sim.world.faults import RADIO_UP, RadioFaults
 from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, PARKED, Fleet
 from fleet_sim.world.kerb import Kerb
 from fleet_sim.world.sensors import Sensors
@@ -100,8 +101,14 @@ class World:
         self._phase_ends: list[float] = ends.tolist()
         self.phase = -1
         """Index of the present phase; the last one goes on after its end."""
-        self._struck: dict[int, BoolArray] = {}
-        self.radio_up: BoolArray = self._signal.up
+        self._faults = RadioFaults(scenario.faults, self.city, self.fleet)
+        self.radio_state: Int8Array
+        """[n] `RADIO_UP`, `RADIO_OUT`, `RADIO_STALLED` or `RADIO_DOWN`."""
+        self.radio_up: BoolArray
+        """[n] whether it is `RADIO_UP`."""
+        wired = np.array([group.radio == NO_RADIO for group in scenario.fleet])
+        self.wired: BoolArray = wired[self.fleet.groups]
+        """[n] those without a radio: nothing is delayed, and nothing fails but by a fault."""
         self.vins: list[str] = [
             vin(g, i) for g, group in enumerate(scenario.fleet) for i in range(group.count)
         ]
@@ -184,17 +191,8 @@ class World:
         self.fleet.battery.set_ambient(self.air.temperature_c)
 
     def _apply_faults(self) -> None:
-        self.radio_up = self._signal.up
-        for i, fault in enumerate(self.scenario.faults):
-            active = fault.at_s <= self.now_s + _EPS_S < fault.at_s + fault.for_s
-            if active and i not in self._struck:
-                self._struck[i] = self._hit_by(fault)
-            if active:
-                self.radio_up = self.radio_up & ~self._struck[i]
-
-    def _hit_by(self, fault: Fault) -> BoolArray:
-        x, y = self.fleet.position(np.arange(self.n))
-        return self.city.district(fault.radio.district, x, y)
+        self.radio_state = self._faults.state(self._signal.up, self.now_s)
+        self.radio_up = self.radio_state == RADIO_UP
 
     def observe(self, idx: IntArray) -> Observation:
         """What the vehicles `idx` [k] sense now."""

@@ -157,6 +157,24 @@ async def test_messages_and_reconnects_over_mutual_tls(bench: Bench) -> None:
 
 
 @on_both_loops
+async def test_every_handshake_crosses_the_radio(bench: Bench) -> None:
+    """TCP, TLS 1.3 and MQTT ask for a round trip each, a first message for one more."""
+    await with_tls(bench)
+    transport = bench.transport(tls=vehicle("v0"))
+    transport.shape([0], [0.1], [1e8], [1e8])
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    transport.open(0)
+    await until(lambda: transport.online == 1)
+    assert loop.time() - begin >= 0.3
+    transport.publish(0, message(1))
+    await until(lambda: bench.seen.acked == [1])
+    assert loop.time() - begin >= 0.4
+    assert await transport.close(2.0) == []
+    await until(lambda: not bench.broker.live)
+
+
+@on_both_loops
 async def test_the_server_name_may_differ_from_the_host(bench: Bench) -> None:
     await with_tls(bench, "named")
     await bench.connected(tls=vehicle("v0", server_name="broker.test"))

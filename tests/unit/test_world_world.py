@@ -246,5 +246,5 @@ def test_a_city_without_stalls_runs() -> None:
 def test_catalog_names_what_a_scenario_may_use() -> None:
     names = catalog()
     assert set(names.vehicles) == {"model3_rwd", "leaf_30", "bolt_2017"}
-    assert set(names.radios) == {"lte_urban", "5g_urban", "rural", "lte_simple"}
+    assert set(names.radios) == {"lte_urban", "5g_urban", "rural", "lte_simple", "none"}
     assert names.venues == ("arena", "market")
