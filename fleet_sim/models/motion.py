@@ -8,6 +8,7 @@ go before their brakes bite (`stopping_m`).
 """
 
 from dataclasses import dataclass, fields
+from math import sqrt
 
 import numpy as np
 
@@ -50,9 +51,15 @@ def interaction(
     v_mps: FloatArray, gap_m: FloatArray, lead_mps: FloatArray | float, idm: Idm = IDM
 ) -> FloatArray:
     """IDM's `s*/s` against a leader; a gap is counted as at least 0.1 m."""
-    closing = v_mps * (v_mps - lead_mps) / (2.0 * np.sqrt(idm.accel_mps2 * idm.brake_mps2))
-    wanted = idm.standstill_m + np.maximum(v_mps * idm.headway_s + closing, 0.0)
-    return np.asarray(wanted / np.maximum(gap_m, 0.1))
+    # v T + v Δv / (2 √(ab)) with v taken out: operations count where vehicles are few.
+    wanted = v_mps - lead_mps
+    wanted *= 0.5 / sqrt(idm.accel_mps2 * idm.brake_mps2)
+    wanted += idm.headway_s
+    wanted *= v_mps
+    np.maximum(wanted, 0.0, out=wanted)
+    wanted += idm.standstill_m
+    wanted /= np.maximum(gap_m, 0.1)
+    return wanted
 
 
 def acceleration(
@@ -63,9 +70,13 @@ def acceleration(
     free *= free
     free *= free
     # Above v0 (free > 1): the improved model's gentler way back.
-    over = idm.brake_mps2 * (1.0 / np.maximum(free, 1.0) - 1.0)
-    accel = idm.accel_mps2 * (1.0 - np.minimum(free, 1.0) - ratio * ratio) + over
-    return np.asarray(np.maximum(accel, -idm.hardest_mps2))
+    over = idm.brake_mps2 / np.maximum(free, 1.0)
+    accel = np.minimum(free, 1.0, out=free)
+    accel += ratio * ratio
+    accel *= -idm.accel_mps2
+    accel += over
+    accel += idm.accel_mps2 - idm.brake_mps2
+    return np.asarray(np.maximum(accel, -idm.hardest_mps2, out=accel))
 
 
 def with_jerk(
@@ -119,15 +130,18 @@ def foresee(
 
 
 def stopping_m(
-    v_mps: FloatArray, accel_mps2: FloatArray, brake_mps2: float, idm: Idm = IDM
+    v_mps: FloatArray, accel_mps2: FloatArray, brake_mps2: FloatArray | float, idm: Idm = IDM
 ) -> FloatArray:
-    """Way to a standstill when braking builds up from `accel` to `brake` at the jerk limit, m."""
+    """Way to a standstill when braking builds up from `accel` to `brake` at the jerk limit, m.
+
+    `brake_mps2` [b, 1] answers [b, k]: for several at once.
+    """
     j = idm.jerk_mps3
     to_stop = (accel_mps2 + np.sqrt(accel_mps2 * accel_mps2 + 2.0 * j * v_mps)) / j
     t = np.minimum(np.maximum((accel_mps2 + brake_mps2) / j, 0.0), to_stop)
-    then = np.maximum(v_mps + t * (accel_mps2 - 0.5 * j * t), 0.0)
-    way = t * (v_mps + t * (0.5 * accel_mps2 - j * t / 6.0))
-    return np.asarray(way + then * then / (2.0 * brake_mps2))
+    then = np.maximum(v_mps + t * (accel_mps2 - (0.5 * j) * t), 0.0)
+    way = t * (v_mps + t * (0.5 * accel_mps2 - (j / 6.0) * t))
+    return np.asarray(way + then * then * (0.5 / brake_mps2))
 
 
 def must_brake_hard(
@@ -141,7 +155,7 @@ def must_brake_hard(
 def approach_speed(v0_mps: FloatArray, v_end_mps: FloatArray, dist_m: FloatArray) -> FloatArray:
     """Highest speed now for `v_end` in `dist_m` at 1.5 m/s², not above `v0`: slows for turns."""
     room = 2.0 * TURN_SLOWING_MPS2 * np.maximum(dist_m, 0.0)
-    return np.minimum(v0_mps, np.sqrt(v_end_mps**2 + room))
+    return np.minimum(v0_mps, np.sqrt(v_end_mps * v_end_mps + room))
 
 
 def slow_for(
@@ -152,11 +166,6 @@ def slow_for(
     need = (v_mps * v_mps - v_end_mps * v_end_mps) / np.maximum(2.0 * dist_m, 2.0)
     needed = np.maximum(-need, -2.0 * TURN_SLOWING_MPS2)
     return np.where(need > 0.7 * TURN_SLOWING_MPS2, np.minimum(accel_mps2, needed), accel_mps2)
-
-
-def can_stop(v_mps: FloatArray, accel_mps2: FloatArray, dist_m: FloatArray) -> BoolArray:
-    """Whether a driver stops for amber, or gives way: firm braking is enough."""
-    return np.asarray(stopping_m(v_mps, accel_mps2, FIRM_MPS2) <= np.maximum(dist_m, 0.3))
 
 
 def advance(

@@ -70,7 +70,7 @@ def discharge(seed: int, dt_s: float = _STEP_S) -> FloatArray:
     passed = np.full(world.n, np.nan)
     signals = Signals(roads)
     now_s = 0.0
-    while signals.green(now_s)[edge] or not signals.green(now_s + dt_s)[edge]:
+    while not signals.red(now_s)[edge] or signals.red(now_s + dt_s)[edge]:
         now_s += dt_s
     for _ in range(round(signals.cycle_s[edge] / 2 / dt_s)):
         now_s += dt_s

@@ -8,14 +8,14 @@ from fleet_sim.models.battery import MILD_C, Batteries
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.world import traffic
 from fleet_sim.world.city import City
+from fleet_sim.world.driving import Seen, decide
 from fleet_sim.world.equipment import Equipment
 from fleet_sim.world.lanes import DISCHARGE_S, Lanes
 from fleet_sim.world.routing import STRAIGHT_MPS, U_TURN_S, Router
+from fleet_sim.world.traffic import NOWHERE_M
 
 DRIVING, CRUISING, PARKED, CHARGING = range(4)
 NONE = -1
-NOWHERE_M = 1e9
-"""`stop_x` of a vehicle that has nothing to stop for."""
 _KEY = 4096.0
 """Edges are at most 1 km long: `lane * 4096 + x` orders vehicles by lane and position."""
 _FIRST_SLOT_M, _SLOT_M, _LAST_SLOT_M = 8.0, 10.0, 8.0
@@ -89,6 +89,8 @@ class Fleet:
         self.on_road_since_s: FloatArray = np.full(n, -np.inf)
         self.energy_j: FloatArray = np.zeros(n)
         """Taken from the pack's store while driving, regeneration deducted."""
+        self._v_settled: FloatArray = np.zeros(n)
+        self._odo_settled: FloatArray = self.odo.copy()
         self._queue_s: FloatArray = np.zeros(city.roads.n_edges)
         self._on_lane: IntArray = np.zeros(self.lanes.n, dtype=np.int64)
         self.wait_s: FloatArray = np.zeros(n)
@@ -132,6 +134,7 @@ class Fleet:
         gap[:-1][same] = np.diff(self.x[order])[same]
         cap = np.minimum(self.city.roads.limit_mps[self.edge[order]], self.v_max[order])
         self.v[order] = np.clip((gap - 7.0) * 0.4, 0.0, cap)
+        self._v_settled[order] = self.v[order]
 
     def head_for(self, idx: IntArray, edge: IntArray, x: FloatArray) -> None:
         """Set destinations and choose the turn at the end of the present edge."""
@@ -169,86 +172,100 @@ class Fleet:
         """Go from `edge` to `turn`, each [k], in a lane that suits what comes then."""
         self.next_edge[idx] = turn
         self.v_turn[idx] = self.router.turn_speed_mps(edge, turn)
+        self.next_lane[idx] = self.lanes.first[turn]
         if self.lanes.single:
-            self.next_lane[idx] = turn
             return
-        roads, goal = self.city.roads, self.goal_edge[idx]
-        near = np.hypot(
-            roads.node_x[roads.head[turn]] - roads.node_x[roads.tail[goal]],
-            roads.node_y[roads.head[turn]] - roads.node_y[roads.tail[goal]],
-        )
-        kerb = (self.mode[idx] == CRUISING) | (self.parks[idx] & (near < KERB_LANE_M))
+        self._after[idx] = NONE
+        many = np.flatnonzero(self.city.roads.lanes[turn] > 1)
+        if not many.size:
+            return
+        idx, turn = idx[many], turn[many]
+        roads, goal, drives = self.city.roads, self.goal_edge[idx], self.mode[idx] == DRIVING
+        here, there = roads.head[turn], roads.tail[goal]
+        kerb = ~drives
+        parks = np.flatnonzero(self.parks[idx])
+        if parks.size:
+            here, there = here[parks], there[parks]
+            dx, dy = (
+                roads.node_x[here] - roads.node_x[there],
+                roads.node_y[here] - roads.node_y[there],
+            )
+            kerb[parks] |= dx * dx + dy * dy < KERB_LANE_M**2
         after = self.router.towards(turn, goal, self._queue_s, self.rng, U_TURN_S)
         # What comes behind the destination, and where who looks for a stall turns, is open.
-        known = (self.mode[idx] == DRIVING) & (turn != goal)
-        self._after[idx] = np.where(known, after, NONE)
+        self._after[idx] = np.where(drives & (turn != goal), after, NONE)
         self.next_lane[idx] = self.lanes.choose(self.lane[idx], turn, after, self._on_lane, kerb)
 
     def on_road(self) -> IntArray:
         """Indices of driving and cruising vehicles, by lane and position."""
         road = np.flatnonzero(self.mode <= CRUISING)
-        return road[np.argsort(self.lane[road] * _KEY + self.x[road])]
+        return road[(self.lane[road] * _KEY + self.x[road]).argsort()]
 
     def drive(self, dt_s: float, now_s: float) -> None:
-        """Move everything on the road by `dt_s`, to `now_s`; take the energy from the packs."""
+        """Move everything on the road by `dt_s`, to `now_s`."""
         r = self.on_road()
         if not r.size:
             return
         roads = self.city.roads
-        edge, lane, x, v, half = self.edge[r], self.lane[r], self.x[r], self.v[r], self.half[r]
-        before = self.accel[r]
+        edge, x, v = self.edge[r], self.x[r], self.v[r]
         to_end = roads.length[edge] - x
-        line = to_end - half - traffic.STOP_LINE_M
-        # Who began to brake for a red light goes on to.
-        held = ~self._signals.green(now_s)[edge]
-        asked = np.flatnonzero(held)
-        held[asked] = (line[asked] > -1.0) & (
-            self._held[r[asked]] | motion.can_stop(v[asked], before[asked], line[asked])
-        )
-        self._held[r] = held
         wanted = self.next_lane[r]
-        gap, lead, heads = traffic.leaders(lane, x, v, half, wanted, to_end, self.lanes.n)
-
-        stop = np.minimum(self.stop_x[r] - x, np.where(held, line, NOWHERE_M))
-        ratio = np.maximum(
-            motion.interaction(v, gap, lead),
-            motion.interaction(v, stop + motion.IDM.standstill_m, 0.0),
-        )
-        after, queue = traffic.queues_ahead(lane, x, v, half, wanted, to_end, heads, self.lanes.n)
-        ratio[after] = np.maximum(ratio[after], queue)
-        later, yields, self._goes[r] = traffic.give_way(
-            lane, v, before, half, wanted, to_end, held, self._goes[r], heads
-        )
-        ratio[later] = np.maximum(ratio[later], yields)
         cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
-        v_turn = self.v_turn[r]
-        accel = motion.acceleration(v, motion.approach_speed(cap, v_turn, to_end), ratio)
-        accel = motion.foresee(motion.slow_for(accel, v, v_turn, to_end), before, v, gap, lead)
-        urgent = motion.must_brake_hard(v, gap, lead)
-        self.emergencies += int(np.count_nonzero(urgent))
-        accel = motion.with_jerk(accel, before, v, dt_s, urgent)
-        v1, ds = motion.advance(v, accel, dt_s)
-        v1, ds = self._no_overlap(r, v1, ds, gap, to_end, wanted, dt_s)
-
+        does = decide(
+            Seen(
+                lane=self.lane[r],
+                x=x,
+                v=v,
+                accel=self.accel[r],
+                half=self.half[r],
+                next_lane=wanted,
+                to_end=to_end,
+                stop_x=self.stop_x[r],
+                cap=cap,
+                v_turn=self.v_turn[r],
+                red=self._signals.red(now_s)[edge],
+                held=self._held[r],
+                goes=self._goes[r],
+            ),
+            dt_s,
+            self.lanes.n,
+        )
+        self._held[r], self._goes[r] = does.held, does.goes
+        self.emergencies += does.emergencies
+        v1, ds = motion.advance(v, does.accel, dt_s)
+        self._no_overlap(v1, ds, does.gap, to_end, wanted, dt_s)
         self.accel[r] = (v1 - v) / dt_s
         self.v[r] = v1
         self.x[r] = x + ds
         self.odo[r] += ds
-        used = self.battery.drive_j(r, self.soc[r], v, v1, ds, dt_s)
-        self.energy_j[r] += used
-        self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
-        slow = v1 < _QUEUED_MPS
-        standing = np.bincount(edge[slow], minlength=roads.n_edges)
-        self._queue_s = standing * self._discharge_s
-        if not self.lanes.single:
-            self._on_lane = np.bincount(lane, minlength=self.lanes.n)
-        self.wait_s[r] = np.where((v1 < _STANDING_MPS) & ~held, self.wait_s[r] + dt_s, 0.0)
-        impatient = self.wait_s[r] >= PATIENCE_S
-        if impatient.any():
-            self._give_up(r[impatient], r)
         passing = r[ds >= to_end]
         if passing.size:
             self._cross(passing)
+
+    def settle(self, dt_s: float) -> None:
+        """What the `dt_s` since the last call took from the packs, where queues stand, and who
+        loses patience. None of it needs steps as short as the motion's."""
+        on_road = self.mode <= CRUISING
+        r = np.flatnonzero(on_road | (self.odo > self._odo_settled))
+        v, odo = self.v[r], self.odo[r]
+        ds = odo - self._odo_settled[r]
+        used = self.battery.drive_j(r, self.soc[r], self._v_settled[r], v, ds, dt_s)
+        self._v_settled[r], self._odo_settled[r] = v, odo
+        self.energy_j[r] += used
+        self.soc[r] = np.clip(self.soc[r] - used / self.usable_j[r], 0.0, 1.0)
+
+        r = np.flatnonzero(on_road)
+        edge, v = self.edge[r], self.v[r]
+        standing = np.bincount(edge[v < _QUEUED_MPS], minlength=self.city.roads.n_edges)
+        self._queue_s = standing * self._discharge_s
+        if not self.lanes.single:
+            self._on_lane = np.bincount(self.lane[r], minlength=self.lanes.n)
+        waits = (v < _STANDING_MPS) & ~self._held[r]
+        wait_s = (self.wait_s[r] + dt_s) * waits
+        self.wait_s[r] = wait_s
+        impatient = r[wait_s >= PATIENCE_S]
+        if impatient.size:
+            self._give_up(impatient, r)
 
     def charge(self, idx: IntArray, dt_s: float) -> None:
         """Charge the vehicles `idx` on AC for `dt_s`."""
@@ -257,28 +274,26 @@ class Fleet:
 
     def _no_overlap(
         self,
-        r: IntArray,
         v1: FloatArray,
         ds: FloatArray,
         gap: FloatArray,
         to_end: FloatArray,
         wanted: IntArray,
         dt_s: float,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Nobody drives into the vehicle ahead, and one at a time enters a lane."""
+    ) -> None:
+        """Shorten `ds` so that nobody drives into the vehicle ahead, and one at a time enters a
+        lane."""
         room = np.maximum(gap - 0.1, 0.0)
         crossing = np.flatnonzero(ds >= to_end)
-        if crossing.size > 1:
-            first = traffic.one_each(crossing, wanted[crossing], to_end[crossing] - ds[crossing])
-            late = crossing[~first]
+        into = wanted[crossing]
+        if crossing.size > 1 and len(set(into.tolist())) < crossing.size:
+            late = crossing[~traffic.one_each(crossing, into, to_end[crossing] - ds[crossing])]
             room[late] = np.minimum(room[late], np.maximum(to_end[late] - 0.01, 0.0))
         short = np.flatnonzero(ds > room)
         if short.size:
             ds[short] = room[short]
-            held = np.minimum(v1[short], ds[short] / dt_s)
             self.clamps += short.size
-            v1[short] = held
-        return v1, ds
+            v1[short] = np.minimum(v1[short], ds[short] / dt_s)
 
     def _cross(self, idx: IntArray) -> None:
         before = self.edge[idx]

@@ -42,28 +42,21 @@ class Lanes:
         its lane rather, who turns takes the nearest one. Who will look for a stall there
         (`kerb` [k]) takes the rightmost.
         """
-        first = self.first[edge]
-        lanes = self._roads.lanes[edge]
-        many = np.flatnonzero((lanes > 1) & ~kerb)
-        if not many.size:
-            return first
-        into, before = edge[many], self.edge[lane[many]]
+        first, before = self.first[edge], self.edge[lane]
         k = np.arange(self._most)
-        last = (lanes[many] - 1)[:, None]
-        own = np.minimum((lane[many] - self.first[before])[:, None], last)
-        turns, left = self._turn(before, into)
+        last = (self._roads.lanes[edge] - 1)[:, None]
+        own = np.minimum((lane - self.first[before])[:, None], last)
+        turns, left = self._turn(before, edge)
         own = np.where(turns, np.where(left, last, 0), own)
-        turns, left = self._turn(into, after[many])
+        turns, left = self._turn(edge, after)
         off = np.where(left, last - k, k) * turns
-        queue = on_lane[np.minimum(first[many, None] + k, self.n - 1)]
+        queue = on_lane[np.minimum(first[:, None] + k, self.n - 1)]
         cost = DISCHARGE_S * queue + _WRONG_S * off + _CHANGE_S * np.abs(k - own)
         cost[k > last] = np.inf
-        first[many] += cost.argmin(axis=1)
-        return first
+        return first + np.where(kerb, 0, cost.argmin(axis=1))
 
     def _turn(self, edge: IntArray, then: IntArray) -> tuple[BoolArray, BoolArray]:
         """Whether going from `edge` [k] to `then` [k] is a turn, and one to the left; [k, 1]."""
         roads = self._roads
-        dot = roads.ux[edge] * roads.ux[then] + roads.uy[edge] * roads.uy[then]
         cross = roads.ux[edge] * roads.uy[then] - roads.uy[edge] * roads.ux[then]
-        return (dot < _TURNS)[:, None], (cross > 0.0)[:, None]
+        return (roads.cosine(edge, then) < _TURNS)[:, None], (cross > 0.0)[:, None]

@@ -101,6 +101,10 @@ class Roads:
         x = self.lane_x[edge] + along_m * ux + right_m * uy
         return x, self.lane_y[edge] + along_m * uy - right_m * ux
 
+    def cosine(self, edge: IntArray, other: IntArray) -> FloatArray:
+        """Of the angles between the directions of two edges each, [k]."""
+        return self.ux[edge] * self.ux[other] + self.uy[edge] * self.uy[other]
+
     def middle(self) -> tuple[FloatArray, FloatArray]:
         """East, north of each edge's middle, [E]."""
         return self.point(np.arange(self.n_edges), self.length / 2)

@@ -23,8 +23,15 @@ class Router:
 
     def __init__(self, roads: Roads) -> None:
         self._roads = roads
-        self._travel_s = roads.travel_s
         self._to_go = roads.cost_to_go()
+        # What follows each edge [E, most], once: a table is one access where vehicles are few.
+        self._out = roads.out[roads.head]
+        self._ends = roads.head[self._out]
+        self._back = self._ends == roads.tail[:, None]
+        # Nobody turns round in a bend, whatever queues ahead.
+        in_bend = self._back & roads.bend[roads.head][:, None]
+        self._travel_s = roads.travel_s[self._out] + np.where(in_bend, _NEVER_S, 0.0)
+        self._travel_s[self._out < 0] = np.inf
 
     def towards(
         self,
@@ -40,17 +47,15 @@ class Router:
         every turn brings the goal nearer, so no route runs in circles, and a vehicle turns round
         only at the first crossing of a trip.
         """
-        roads = self._roads
-        node, aim = roads.head[edge], roads.tail[goal]
-        out = roads.out[node]
-        cost = (self._travel_s + queue_s)[out] + self._to_go[roads.head[out], aim[:, None]]
-        cost += rng.random(cost.shape) * TIE_S
-        back = roads.head[out] == roads.tail[edge][:, None]
-        # Nobody turns round in a bend, whatever queues ahead.
-        cost += back * np.where(roads.bend[node], _NEVER_S, back_s)[:, None]
-        cost[out < 0] = np.inf
+        aim = self._roads.tail[goal]
+        out = self._out[edge]
+        cost = TIE_S * rng.random(out.shape)
+        cost += self._travel_s[edge]
+        cost += queue_s[out]
+        cost += self._to_go[self._ends[edge], aim[:, None]]
+        cost += self._back[edge] * (back_s[:, None] if isinstance(back_s, np.ndarray) else back_s)
         best = out[np.arange(edge.size), cost.argmin(axis=1)]
-        return np.where(node == aim, goal, best)
+        return np.where(self._roads.head[edge] == aim, goal, best)
 
     def around(
         self,
@@ -65,20 +70,17 @@ class Router:
         `appeal` [E] is added to the logarithm of an edge's weight.
         """
         roads = self._roads
-        node = roads.head[edge]
-        out = roads.out[node]
-        ends = roads.head[out]
+        out, ends = self._out[edge], self._ends[edge]
         away = np.hypot(roads.node_x[ends] - x_m[:, None], roads.node_y[ends] - y_m[:, None])
         # Gumbel's maximum: a draw by weight without normalising the weights.
         score = rng.gumbel(size=out.shape) - away / LOITER_M
         if appeal is not None:
             score += appeal[out]
-        score[ends == roads.tail[edge][:, None]] = -1e9
+        score[self._back[edge]] = -1e9
         score[out < 0] = -np.inf
         return np.asarray(out[np.arange(edge.size), score.argmax(axis=1)])
 
     def turn_speed_mps(self, edge: IntArray, next_edge: IntArray) -> FloatArray:
         """Speed at which a vehicle passes from one edge to the next, [k]."""
-        roads = self._roads
-        dot = roads.ux[edge] * roads.ux[next_edge] + roads.uy[edge] * roads.uy[next_edge]
-        return np.where(dot > 0.7, STRAIGHT_MPS, np.where(dot < -0.7, U_TURN_MPS, TURN_MPS))
+        cosine = self._roads.cosine(edge, next_edge)
+        return np.where(cosine > 0.7, STRAIGHT_MPS, np.where(cosine < -0.7, U_TURN_MPS, TURN_MPS))

@@ -5,9 +5,9 @@ import numpy as np
 from fleet_sim.models import motion
 from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.scenario.model import Scenario
-from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, NONE, NOWHERE_M, PARKED, Fleet
+from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, NONE, PARKED, Fleet
 from fleet_sim.world.kerb import Kerb
-from fleet_sim.world.traffic import one_each
+from fleet_sim.world.traffic import NOWHERE_M, one_each
 
 DWELL_MEDIAN_S, DWELL_LOG_SIGMA = 120.0, 0.8
 """Stops of taxis and deliveries are minutes long (assumption)."""

@@ -30,6 +30,9 @@ MODES = ("driving", "parked", "charging")
 _MODE_CODE = np.array([0, 0, 1, 2], dtype=np.int8)
 MAX_STEP_S = 0.5
 """Longer steps are subdivided: beyond it the following model loses accuracy."""
+SETTLE_S = 0.5
+"""Energy, trips and lost satellites follow so often: they need no steps as short as the motion's,
+and cost small fleets as much as it does."""
 _EPS_S = 1e-6
 """Steps of 0.1 s do not add up to whole seconds exactly."""
 _SPEED_SIGMA_MPS, _HEADING_SIGMA_DEG = 0.05, 1.0
@@ -95,6 +98,7 @@ class World:
         self._noise = Noise.drawn(sense_rng)
         self._tick = 0
         self._path = sonar.Path(self.fleet.odo)
+        self._settled_s = 0.0
         self.now_s = 0.0
         """Simulated seconds since the first phase began."""
         ends = np.cumsum([float(phase.duration_s) for phase in scenario.phases])
@@ -143,9 +147,13 @@ class World:
         self._tick += 1
         self.demand.step(dt_s, now_s)
         self.fleet.drive(dt_s, now_s)
-        self._trips.step(dt_s, now_s)
+        since_s = now_s - self._settled_s
+        if since_s > SETTLE_S - _EPS_S:
+            self._settled_s = now_s
+            self.fleet.settle(since_s)
+            self._trips.step(since_s, now_s)
+            self._track()
         self._gnss.step(dt_s)
-        self._track()
         self._signal.step(dt_s)
         self._path.push(now_s, self.fleet.odo)
         self._enter_phases()

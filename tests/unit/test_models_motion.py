@@ -103,7 +103,8 @@ def test_braking_to_a_stop_within_a_step_covers_v2_over_2a() -> None:
 
 def test_amber_stops_who_can_and_lets_the_others_through() -> None:
     v = np.array([10.0, 10.0, 0.1])
-    stops = motion.can_stop(v, np.zeros(3), np.array([26.0, 20.0, 0.0]))
+    way = motion.stopping_m(v, np.zeros(3), motion.FIRM_MPS2)
+    stops = way <= np.array([26.0, 20.0, 0.3])
     assert stops.tolist() == [True, False, True]
 
 

@@ -44,6 +44,7 @@ def test_the_same_drive_takes_the_heater_s_energy_more_in_the_cold() -> None:
         driven = fleet(ambient_c)
         for k in range(120):
             driven.drive(0.5, (k + 1) * 0.5)
+            driven.settle(0.5)
         used[ambient_c] = driven.energy_j.copy(), driven.odo.copy()
     assert (used[22.0][1] == used[-7.0][1]).all()
     more = (used[-7.0][0] - used[22.0][0]).reshape(3, 20)

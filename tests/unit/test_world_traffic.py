@@ -14,7 +14,16 @@ from fleet_sim.world import World
 from fleet_sim.world import trips as trips_module
 from fleet_sim.world.fleet import CRUISING, PARKED, Fleet
 from fleet_sim.world.lanes import Lanes
-from fleet_sim.world.traffic import AMBER_S, Signals, give_way, leaders, one_each, queues_ahead
+from fleet_sim.world.traffic import (
+    AMBER_S,
+    Signals,
+    Stopping,
+    give_way,
+    leaders,
+    near_crossing,
+    one_each,
+    queues_ahead,
+)
 from fleet_sim.world.trips import Trips
 from fleet_sim.world.truth import BACKGROUND
 
@@ -31,28 +40,30 @@ def columns(rows: list[Row]) -> list[np.ndarray]:
 
 
 def follow(rows: list[Row]) -> tuple[list[float], list[float]]:
-    gap, lead, _ = leaders(*columns(rows), 10)
-    return gap.tolist(), lead.tolist()
+    ahead = leaders(*columns(rows), 10)
+    return ahead.gap.tolist(), ahead.lead.tolist()
 
 
 def yields(
     rows: list[Row], held: tuple[int, ...] = (), went: tuple[int, ...] = ()
 ) -> dict[int, float]:
     """Who gives way, and how strongly."""
-    edge, x, v, half, wanted, to_end = columns(rows)
-    _, _, heads = leaders(edge, x, v, half, wanted, to_end, 10)
+    lane, x, v, half, wanted, to_end = columns(rows)
+    first = leaders(lane, x, v, half, wanted, to_end, 10).ends
     everyone = np.arange(len(rows))
-    later, ratio, _ = give_way(
-        edge,
+    near = np.flatnonzero(near_crossing(v, to_end) & ~np.isin(everyone, held))
+    later, ratio, goes = give_way(
+        near,
+        lane,
         v,
-        np.zeros(len(rows)),
         half,
         wanted,
         to_end,
-        np.isin(everyone, held),
+        Stopping.of(v[near], np.zeros(near.size)),
         np.isin(everyone, went),
-        heads,
+        first,
     )
+    assert sorted([*later, *goes]) == near.tolist()
     return dict(zip(later.tolist(), ratio.tolist(), strict=True))
 
 
@@ -71,8 +82,7 @@ def test_the_first_follows_the_last_on_the_edge_it_will_take() -> None:
 def test_behind_a_leader_that_turns_elsewhere_it_sees_the_queue_where_it_will_go_itself() -> None:
     rows = [(0, 70.0, 8.0, 3), (0, 95.0, 8.0, 4), (3, 5.0, 0.0, 5), (4, 50.0, 8.0, 5)]
     cols = columns(rows)
-    heads = leaders(*cols, 10)[2]
-    seen, ratio = queues_ahead(*cols, heads, 10)
+    seen, ratio = queues_ahead(*cols[1:], leaders(*cols, 10))
     assert seen.tolist() == [0]
     assert ratio[0] == pytest.approx((2 + 8 + 16) / (30 + 5 - 2 * HALF))
 
@@ -142,13 +152,13 @@ def test_lights_are_never_green_both_ways_and_green_for_both_in_turn() -> None:
         cycle = signals.cycle_s[into[0]]
         assert (signals.cycle_s[into] == cycle).all()
         times = np.arange(0.0, cycle, cycle / 400)
-        states = np.array([signals.green(t)[into].copy() for t in times])
+        states = ~np.array([signals.red(t)[into] for t in times])
         first, second = states[:, roads.signal[into] == 1], states[:, roads.signal[into] == 2]
         assert not (first.any(axis=1) & second.any(axis=1)).any()
         share = 0.5 - AMBER_S / cycle
         assert first.all(axis=1).mean() == pytest.approx(share, abs=0.01)
         assert second.all(axis=1).mean() == pytest.approx(share, abs=0.01)
-    assert signals.green(12.0)[~lit].all()
+    assert not signals.red(12.0)[~lit].any()
 
 
 def test_nobody_drives_over_a_red_light() -> None:
@@ -162,7 +172,7 @@ def test_nobody_drives_over_a_red_light() -> None:
         left = edge[(fleet.edge != edge) & (fleet.mode <= CRUISING)]
         left = left[roads.signal[left] > 0]
         # Amber is 4 s, and who has passed the line needs some more to the crossing's middle.
-        late = ~signals.green(town.now_s) & ~signals.green(town.now_s - 6.0).copy()
+        late = signals.red(town.now_s).copy() & signals.red(town.now_s - 6.0)
         passed += left.size
         red += int(late[left].sum())
     assert passed > 100
@@ -256,6 +266,7 @@ def test_vehicles_in_two_lanes_pass_one_another_and_none_touches_another() -> No
     for k in range(1, 601):
         before = fleet.x.copy(), fleet.lane.copy()
         fleet.drive(0.2, 0.2 * k)
+        fleet.settle(0.2)
         town._trips.step(0.2, 0.2 * k)
         assert (fleet.lanes.edge[fleet.lane] == fleet.edge).all()
         r = fleet.on_road()
@@ -284,12 +295,14 @@ def test_who_waits_at_a_red_light_keeps_its_route() -> None:
     fleet.x[:] = roads.length[edge] - 9.0 - 8.0 * np.arange(8)
     fleet.v[:], fleet.goal_edge[:], fleet.goal_x[:] = 0.0, int(roads.out[roads.head[edge]][0]), 1e6
     fleet.next_edge[:] = fleet.next_lane[:] = fleet.goal_edge
-    fleet._signals.green = lambda now_s: np.arange(roads.n_edges) != edge  # type: ignore[method-assign]
+    fleet._signals.red = lambda now_s: np.arange(roads.n_edges) == edge  # type: ignore[method-assign]
     for k in range(300):
         fleet.drive(0.5, 0.5 * k)
+        fleet.settle(0.5)
     assert (fleet.v == 0.0).all()
-    fleet._signals.green = lambda now_s: np.ones(roads.n_edges, dtype=bool)  # type: ignore[method-assign]
+    fleet._signals.red = lambda now_s: np.zeros(roads.n_edges, dtype=bool)  # type: ignore[method-assign]
     fleet.drive(0.5, 150.0)
+    fleet.settle(0.5)
     assert (fleet.next_edge == fleet.goal_edge).all()
 
 
