@@ -2,4 +2,6 @@
 
 from fleet_sim.cli import main
 
-main()
+# A shard's process imports the module that the command was, under another name.
+if __name__ == "__main__":
+    main()

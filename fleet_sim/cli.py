@@ -109,6 +109,7 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     fleet-sim run my.yaml --target aws --stack fleet-sim --region eu-central-1
     fleet-sim run my.yaml --target mqtt://127.0.0.1:1883
     fleet-sim run my.yaml --broker embedded
+    fleet-sim run my.yaml --shards 4 --source-ip 127.0.1.0/28
     """,
 )
 @scenario_argument
@@ -133,6 +134,20 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     metavar="TIME",
     help="How long all vehicles together may take to connect.",
 )
+@click.option(
+    "--shards",
+    default="1",
+    show_default=True,
+    metavar="N|auto",
+    help="Processes that share the vehicles; auto: one a core.",
+)
+@click.option(
+    "--source-ip",
+    "source_ips",
+    default="",
+    metavar="ADDRESS,…",
+    help="Connect from these addresses, or a range such as 127.0.1.0/28, in turn.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: reports/RUN.")
 @stack_option
 @region_option
@@ -146,6 +161,8 @@ def run(
     duration: str | None,
     overrides: tuple[str, ...],
     connect_timeout: str,
+    shards: str,
+    source_ips: str,
     out: Path | None,
     stack: str,
     region: str | None,
@@ -173,6 +190,8 @@ def run(
         duration=duration,
         overrides=overrides,
         connect_timeout=connect_timeout,
+        shards=shards,
+        source_ips=source_ips,
         out=out,
         stack=stack,
         region=region,

@@ -1,6 +1,7 @@
 """What stands behind a run's MQTT endpoint: a cloud that can be asked afterwards, or nothing."""
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,13 +13,12 @@ from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.deploy import outputs as deployed_outputs
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
-from fleet_sim.contract import Spot
+from fleet_sim.contract import Spot, SpotRegistry
 from fleet_sim.engine.embedded import EmbeddedBroker
 from fleet_sim.engine.operate import deploy_with_steps, local_dir
 from fleet_sim.engine.progress import Steps
 from fleet_sim.measure.archived import ArchiveRow
 from fleet_sim.transport import Certificate, LinkSettings, Tls
-from fleet_sim.world import World
 
 _BROKER = re.compile(r"mqtt://(?P<host>[^/:@]+|\[[0-9a-fA-F:]+\])(:(?P<port>\d{1,5}))?/?")
 
@@ -44,8 +44,8 @@ class Backend(Protocol):
     name: str
     api_url: str | None
 
-    def prepare(self, world: World, steps: Steps) -> LinkSettings:
-        """Make ready for these vehicles and this city, and say how vehicles connect."""
+    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
+        """Make ready for these vehicles and stalls, and say how vehicles connect."""
 
     def gone(self) -> str | None:
         """Why the target is known to be gone, or None."""
@@ -74,9 +74,8 @@ class CloudBackend:
         self._folder = folder
         self._local = local
 
-    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
         target, outputs = self._target, self._outputs
-        spots = world.city.to_registry()
         steps.step("uploading the spot registry")
         registry.upload(
             target,
@@ -91,7 +90,7 @@ class CloudBackend:
         steps.step("registering vehicles")
         manifest = identities.provision(
             target,
-            world.vins,
+            vins,
             self._folder,
             policy_name=outputs.vehicle_policy,
             on_progress=lambda done, total: steps.detail(f"{done} of {total}"),
@@ -153,7 +152,7 @@ class BrokerBackend:
             host=host.strip("[]"), port=port, connect_rate=2_000.0, connect_concurrency=256
         )
 
-    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
         return self._link
 
     def gone(self) -> str | None:
@@ -177,9 +176,9 @@ class EmbeddedBackend(BrokerBackend):
         self.api_url: str | None = None
         self._broker: EmbeddedBroker | None = None
 
-    def prepare(self, world: World, steps: Steps) -> LinkSettings:
+    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
         steps.step("starting a broker")
-        self._broker = EmbeddedBroker(world.n)
+        self._broker = EmbeddedBroker(len(vins))
         self._broker.start()
         super().__init__(self._broker.host, self._broker.port)
         steps.done(f"embedded broker at {self.name}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fleet_sim.contract import SonarBurst, Telemetry, VehicleMode
 from fleet_sim.engine.pacing import Pace, Schedule, pace
 from fleet_sim.scenario import Scenario
-from fleet_sim.world import World
+from fleet_sim.world import Simulated
 
 SONAR_RATE_HZ = 20
 
@@ -39,23 +39,36 @@ class Batch(NamedTuple):
 
 
 class Composer:
-    """Encodes what vehicles sense as telemetry of one run."""
+    """Encodes what a shard's vehicles sense as telemetry of one run.
 
-    def __init__(self, scenario: Scenario, world: World, run: str, firmware: str) -> None:
+    `members` [vehicles]: where each of them is in `world`.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        world: Simulated,
+        members: NDArray[np.int64],
+        run: str,
+        firmware: str,
+    ) -> None:
         self._world = world
+        self._members = members
         self._run = run
         self._firmware = firmware
         self._epoch_ms = round(scenario.clock.start.timestamp() * 1000)
         self._encode = msgspec.json.Encoder().encode
 
     def compose(self, vehicles: NDArray[np.int64], seqs: Sequence[int]) -> list[bytes]:
-        """Payloads of `vehicles` [k] with these sequence numbers, as of the world's last step."""
-        seen = self._world.observe(vehicles)
+        """Payloads of the shard's `vehicles` [k] with these sequence numbers, as of the world's
+        last step."""
+        members = self._members[vehicles]
+        seen = self._world.observe(members)
         ts = self._epoch_ms + round(self._world.now_s * 1000)
         vins = self._world.vins
         encode = self._encode
         columns: Iterable[tuple[Any, ...]] = zip(
-            vehicles.tolist(),
+            members.tolist(),
             seqs,
             seen.lat.round(7).tolist(),
             seen.lon.round(7).tolist(),
@@ -95,7 +108,7 @@ class Composer:
 
 
 class Outbox:
-    """Of the vehicles `first .. first + schedule.vehicles`, all with one period."""
+    """Of the vehicles `first .. first + schedule.size` of a shard, all with one period."""
 
     def __init__(self, schedule: Schedule, first: int, qos: int, composer: Composer) -> None:
         self.schedule = schedule
@@ -114,10 +127,8 @@ class Outbox:
         count = pace(until_ns - 1, begin, self.schedule).due
         if not count:
             return np.zeros(0, np.int64)
-        number = np.arange(begin, begin + count)
-        vehicles = self._first + number % self.schedule.vehicles
-        seqs = number // self.schedule.vehicles + 1
-        intended = number * self.schedule.period_ns // self.schedule.vehicles
+        place, turn, intended = self.schedule.messages(begin, begin + count)
+        vehicles, seqs = self._first + place, turn + 1
         payloads = self._composer.compose(vehicles, seqs.tolist())
         self._taken = 0
         self._ready = Batch(
@@ -127,6 +138,16 @@ class Outbox:
             left.payloads + payloads,
         )
         return vehicles
+
+    def skip(self, before_ns: int) -> Batch:
+        """Give up what was intended before `before_ns` after the start and is not composed yet; it
+        has no payloads. Nothing as long as composed messages wait."""
+        due = pace(before_ns - 1, self._opened, self.schedule).due
+        if self._taken < len(self._ready.payloads):
+            due = 0
+        place, turn, intended = self.schedule.messages(self._opened, self._opened + due)
+        self._opened += due
+        return Batch(self._first + place, turn + 1, intended, [])
 
     def take(self, elapsed_ns: int) -> tuple[Batch, Pace]:
         """What is due `elapsed_ns` after the start, and the pace for what follows. Less than is due

@@ -1,12 +1,35 @@
-"""Limits of this machine that a run would hit, found before it starts."""
+"""Limits of this machine, and of the way to the target, that a run would hit, found before it
+starts. Each failing check names the limit, the figure and the remedy in one line."""
 
+import email.utils
+import http.client
+import ipaddress
+import os
+import re
 import resource
+import socket
+import ssl
+import time
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
 
 from fleet_sim.scenario import Scenario
-from fleet_sim.world import World
+from fleet_sim.transport import ConnectError, LinkSettings
+from fleet_sim.world import City, Share, Simulated, World, build_cities, simulate
+from fleet_sim.world.towns import town_count
 
 SPARE_DESCRIPTORS = 256
 """Log files, the event loop, HTTP connections to the cloud, certificates while they are read."""
+BASE_MB, VEHICLE_KB, MESSAGE_B = 220.0, 24.0, 60.0
+"""Memory of a process, of a vehicle in it, and of a message of its schedule (measured, see
+`docs/scaling.md`; the ledger has 35 bytes a message, and the audit its own copies)."""
+MAX_SHARDS = 256
+MAX_SOURCES = 4096
+TIMEOUT_S = 5.0
+CLOCK_ALLOWED_S = 2.0
+"""Latencies from this machine's clock to the cloud's are wrong by their offset, which HTTP dates
+tell to within a second."""
 
 
 class PreflightError(RuntimeError):
@@ -15,24 +38,236 @@ class PreflightError(RuntimeError):
 
 def build_world(scenario: Scenario, name: str) -> World:
     """The scenario's world; `PreflightError`, in the name of `name`, when it does not fit."""
+    if town_count(scenario) > 1:
+        raise PreflightError(
+            f"{name}: city.generate.towns: {town_count(scenario)} towns are for `run` only "
+            "(allowed here: 1; `--set city.generate.towns=1`)"
+        )
     try:
         return World(scenario)
     except ValueError as error:
         raise PreflightError(f"{name}: {error}") from None
 
 
+def build_share(scenario: Scenario, share: Share, name: str) -> Simulated:
+    """The world of one shard; `PreflightError`, in the name of `name`, when it does not fit."""
+    try:
+        return simulate(scenario, share)
+    except ValueError as error:
+        raise PreflightError(f"{name}: {error}") from None
+
+
+def build_towns(scenario: Scenario, name: str) -> tuple[City, ...]:
+    """Streets and stalls of all towns; `PreflightError`, in the name of `name`."""
+    try:
+        return build_cities(scenario)
+    except ValueError as error:
+        raise PreflightError(f"{name}: {error}") from None
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def shard_count(text: str, vehicles: int) -> int:
+    """Of `--shards`: a number, or `auto` for one a core; never more than vehicles."""
+    if text == "auto":
+        return max(1, min(cores(), vehicles))
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SHARDS:
+        raise PreflightError(f"--shards: {text!r} (allowed: 1 to {MAX_SHARDS}, or auto)")
+    if int(text) > vehicles:
+        raise PreflightError(
+            f"--shards: {text} processes for {vehicles} vehicles (allowed: at most {vehicles})"
+        )
+    return int(text)
+
+
+def source_addresses(text: str) -> tuple[str, ...]:
+    """Of `--source-ip`: addresses and CIDR ranges, separated by commas; none for an empty text.
+
+    Every one must be this machine's.
+    """
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            network = ipaddress.ip_network(part, strict=False)
+        except ValueError as error:
+            raise PreflightError(
+                f"--source-ip: {part!r}: {error} (allowed: 127.0.0.2 or 127.0.1.0/28)"
+            ) from None
+        if network.num_addresses > MAX_SOURCES:
+            raise PreflightError(
+                f"--source-ip: {part!r} has {network.num_addresses} addresses "
+                f"(allowed: at most {MAX_SOURCES})"
+            )
+        found += [str(address) for address in (list(network.hosts()) or [network[0]])]
+    for address in found:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError as error:
+                raise PreflightError(
+                    f"--source-ip: {address}: {error.strerror} (allowed: this machine's addresses; "
+                    f"`ip address add {address} dev …` adds one)"
+                ) from None
+    return tuple(dict.fromkeys(found))
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def check_machine(scenario: Scenario, shares: Sequence[Share], sources: Sequence[str]) -> None:
+    """All that needs no target. `PreflightError`."""
+    check_cores(len(shares))
+    check_descriptors(max(share.n for share in shares))
+    check_ports(scenario.vehicles, sources)
+    check_memory(scenario, len(shares))
+
+
+def check_cores(shards: int) -> None:
+    """Shards that share a core slow one another down, and the schedule is what suffers."""
+    if shards > 2 * cores():
+        raise PreflightError(
+            f"--shards: {shards} processes on {cores()} cores would wait for one another "
+            f"(allowed: at most {2 * cores()}; --shards auto takes {cores()})"
+        )
+
+
 def check_descriptors(vehicles: int) -> None:
     """Raise the soft limit of open files as far as needed and allowed.
 
-    `PreflightError` when the hard limit is too low for a socket a vehicle.
+    `PreflightError` when the hard limit is too low for a socket a vehicle of one process.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = vehicles + SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise PreflightError(
             f"{vehicles} vehicles need {needed} open files and this process may have {hard} "
-            f"(ulimit -Hn): raise it in /etc/security/limits.conf, or run at most "
-            f"{hard - SPARE_DESCRIPTORS} vehicles"
+            f"(ulimit -Hn): raise it in /etc/security/limits.conf, share them out with --shards, "
+            f"or run at most {hard - SPARE_DESCRIPTORS} vehicles a process"
         )
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def ephemeral_ports(
+    path: Path = Path("/proc/sys/net/ipv4/ip_local_port_range"),
+) -> tuple[int, int]:
+    """First and last port that the system gives to outgoing connections."""
+    first, last = path.read_text().split()
+    return int(first), int(last)
+
+
+def check_ports(vehicles: int, sources: Sequence[str]) -> None:
+    """A port a connection from each source address to one broker."""
+    first, last = ephemeral_ports()
+    ports, addresses = last - first + 1, max(1, len(sources))
+    if vehicles > ports * addresses:
+        more = -(-vehicles // ports)
+        raise PreflightError(
+            f"{vehicles} connections to one broker need as many ports, and there are {ports} "
+            f"({first}-{last}, net.ipv4.ip_local_port_range) for each of {addresses} source "
+            f"address{'es' if addresses > 1 else ''}: give {more} with --source-ip, or widen the "
+            "range"
+        )
+
+
+def available_mb(path: Path = Path("/proc/meminfo")) -> float:
+    """Memory that can be had without swapping, 1e6 bytes."""
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 / 1e6 if match else float("inf")
+
+
+def needed_mb(scenario: Scenario, shards: int) -> float:
+    """An estimate of all processes' memory together, 1e6 bytes."""
+    messages = sum(
+        group.count * scenario.duration_s / group.telemetry.period_s for group in scenario.fleet
+    )
+    # Whoever simulates a part of a town simulates it whole.
+    simulated = scenario.vehicles * max(1.0, shards / town_count(scenario))
+    world_mb = simulated * 1.0 / 1e3
+    fleet_mb = scenario.vehicles * VEHICLE_KB / 1e3
+    return shards * BASE_MB + world_mb + fleet_mb + messages * MESSAGE_B / 1e6
+
+
+def check_memory(scenario: Scenario, shards: int) -> None:
+    """`PreflightError` when the estimate is more than there is."""
+    needed, there = needed_mb(scenario, shards), available_mb()
+    if needed > there:
+        raise PreflightError(
+            f"{scenario.vehicles} vehicles for {scenario.duration_s:g} s in {shards} "
+            f"process{'es' if shards > 1 else ''} need about {needed:,.0f} MB and {there:,.0f} MB "
+            "are available (MemAvailable): run fewer vehicles, a shorter time or a longer "
+            "telemetry.period, or use more machines (--cluster ray)"
+        )
+
+
+# --- the way to the target ------------------------------------------------------------------------
+
+
+def check_target(link: LinkSettings, vehicles: int) -> None:
+    """Open one connection as the first vehicle would, TLS handshake included, and close it.
+
+    `ConnectError` names the address and what went wrong.
+    """
+    where = f"{link.host}:{link.port}"
+    source = (link.source_ips[0], 0) if link.source_ips else None
+    try:
+        with socket.create_connection(
+            (link.host, link.port), timeout=TIMEOUT_S, source_address=source
+        ) as plain:
+            if link.tls is not None and vehicles:
+                name = link.tls.server_name or link.host
+                with link.tls.context_of(0).wrap_socket(plain, server_hostname=name):
+                    pass
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason or str(error)
+        raise ConnectError(
+            f"{where} does not complete a TLS handshake: {reason} (check the CA and the vehicles' "
+            "certificates)"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConnectError(
+            f"{where} cannot be reached: {reason} (is the broker running, and is the address "
+            "right?)"
+        ) from None
+
+
+def check_clock(api_url: str | None) -> None:
+    """`PreflightError` when the target's clock and this one are far apart."""
+    offset_s = clock_offset_s(api_url) if api_url else None
+    if offset_s is not None and abs(offset_s) > CLOCK_ALLOWED_S:
+        ahead = "ahead of" if offset_s > 0 else "behind"
+        raise PreflightError(
+            f"the target's clock is {abs(offset_s):.1f} s {ahead} this machine's (allowed: "
+            f"{CLOCK_ALLOWED_S:g} s): set this one by NTP (`chronyc tracking`, `timedatectl`), or "
+            "every latency of the cloud is wrong by as much"
+        )
+
+
+def clock_offset_s(api_url: str) -> float | None:
+    """How far the API's clock is ahead of this one, by the `Date` of its answers, to within a
+    second; None where it does not tell."""
+    url = urllib.parse.urlsplit(api_url)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.netloc, timeout=TIMEOUT_S)
+    try:
+        before = time.time()
+        connection.request("HEAD", url.path or "/")
+        date = connection.getresponse().getheader("Date")
+        after = time.time()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    if date is None:
+        return None
+    told = email.utils.parsedate_to_datetime(date).timestamp()
+    # The header leaves out the fraction of its second.
+    return told + 0.5 - (before + after) / 2

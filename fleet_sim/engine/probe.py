@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import aiohttp
@@ -23,9 +23,32 @@ MAX_REQUESTS = 2
 T = TypeVar("T")
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the probe leaves, besides the times of messages."""
+
+    problems: dict[str, int]
+    """Answers that were none, by reason."""
+    timed_out: int
+    occupancy: list[tuple[int, float]]
+    """When the API was asked, ns since the epoch, and the share of the known spots that it said is
+    taken."""
+
+    @classmethod
+    def merged(cls, parts: Sequence["Seen"]) -> "Seen":
+        """Of all shards' probes."""
+        problems: Counter[str] = Counter()
+        for part in parts:
+            problems.update(part.problems)
+        return cls(
+            problems=dict(problems),
+            timed_out=sum(part.timed_out for part in parts),
+            occupancy=sorted(row for part in parts for row in part.occupancy),
+        )
+
+
 class VisibleProbe:
-    """Every half second takes the newest message there is and polls `GET /vehicles/{vin}` until the
-    API shows it.
+    """Every half second (`shards` of them: each that much more rarely) takes the newest message and
+    polls `GET /vehicles/{vin}` until the API shows it.
 
     A probe is started whether or not earlier ones have ended: a stall of the pipeline is seen by as
     many probes as it lasted half seconds, and not only by the one that was waiting. The answer's
@@ -33,7 +56,9 @@ class VisibleProbe:
     apart when more than `MAX_REQUESTS` would be under way.
     """
 
-    def __init__(self, api_url: str, shard: Shard, run: str, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, api_url: str, shard: Shard, run: str, now_ns: Callable[[], int], *, shards: int = 1
+    ) -> None:
         self.visible_ns: dict[int, int] = {}
         """By ledger row: when an answer showed it."""
         self.stored_ns: dict[int, int] = {}
@@ -48,6 +73,8 @@ class VisibleProbe:
         self._shard = shard
         self._run = run
         self._now_ns = now_ns
+        self._every_s = START_EVERY_S * shards
+        self._asks_occupancy = shard.share.number == 0
         self.occupancy: list[tuple[int, float]] = []
         """When the API was asked, and the share of the known spots that it said is taken."""
         self._open: set[asyncio.Task[None]] = set()
@@ -58,11 +85,12 @@ class VisibleProbe:
         """Until cancelled; open probes end with it."""
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            self._asking = asyncio.create_task(self._summaries(http))
-            self._open.add(self._asking)
+            if self._asks_occupancy:
+                self._asking = asyncio.create_task(self._summaries(http))
+                self._open.add(self._asking)
             try:
                 while True:
-                    await asyncio.sleep(START_EVERY_S)
+                    await asyncio.sleep(self._every_s)
                     row = len(self._shard.ledger) - 1
                     if row < 0:
                         continue
@@ -86,7 +114,7 @@ class VisibleProbe:
 
     async def _watch(self, http: aiohttp.ClientSession, row: int) -> None:
         ledger = self._shard.ledger
-        vin = self._shard.world.vins[int(ledger.column("vehicle")[row])]
+        vin = self._shard.vin_of(int(ledger.column("vehicle")[row]))
         seq = int(ledger.column("seq")[row])
         intended_ns = int(ledger.column("intended_ns")[row])
         while True:
@@ -124,6 +152,20 @@ class VisibleProbe:
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
             self.problems[type(error).__name__] += 1
             return None
+
+    def seen(self) -> Seen:
+        """Without the times of messages."""
+        return Seen(
+            problems=dict(self.problems), timed_out=self.timed_out, occupancy=self.occupancy
+        )
+
+    def visible_p50_ms(self) -> float | None:
+        """Of the newest twenty."""
+        rows = list(self.visible_ns)[-20:]
+        if not rows:
+            return None
+        intended_ns = self._shard.ledger.column("intended_ns")
+        return float(np.median([(self.visible_ns[r] - int(intended_ns[r])) / 1e6 for r in rows]))
 
     def times(self, rows: int) -> tuple[NDArray[np.int64], ...]:
         """`stored_ns` and `visible_ns`, int64 `[rows]` of the ledger; 0 where unknown."""

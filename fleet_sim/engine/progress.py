@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fleet_sim.engine.probe import VisibleProbe
-from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.status import Status
+from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.scenario import Scenario
 
 PLAIN_EVERY_S = 10.0
@@ -69,15 +67,13 @@ class ConsoleSteps:
 
 
 class LiveView:
-    """The state of a running shard, drawn twice a second."""
+    """The state of a run, drawn twice a second."""
 
-    def __init__(
-        self, console: Console, scenario: Scenario, shard: Shard, probe: VisibleProbe | None
-    ) -> None:
+    def __init__(self, console: Console, scenario: Scenario, supervisor: Supervisor) -> None:
         self._console = console
         self._scenario = scenario
-        self._shard = shard
-        self._probe = probe
+        self._supervisor = supervisor
+        self._status = Status()
         self._next_plain = 0.0
         self.notice = ""
         """Shown in red below the figures."""
@@ -93,19 +89,24 @@ class LiveView:
         ):
             yield self
 
-    def tick(self) -> None:
+    def tick(self, status: Status) -> None:
         """Called every half second: prints a line now and then where there is no terminal."""
+        self._status = status
         if self._console.is_terminal or time.monotonic() < self._next_plain:
             return
         self._next_plain = time.monotonic() + PLAIN_EVERY_S
         figures = "  ".join(f"{name} {value}" for name, value in self._figures())
         self._console.print(f"{self._where()}  {figures}", soft_wrap=True, highlight=False)
 
+    def say(self, text: str) -> None:
+        """A line of its own: something happened to the run."""
+        self._console.print(Text(text, style="bold red"), soft_wrap=True)
+
     # -- inside -----------------------------------------------------------------------------------
 
     def _elapsed_s(self) -> float:
-        shard = self._shard
-        return (shard.clock.now_ns() - shard.t0_ns) / 1e9 if shard.t0_ns else 0.0
+        t0_ns, now_ns = self._supervisor.t0_ns, self._supervisor.clock.now_ns()
+        return max(0.0, (now_ns - t0_ns) / 1e9) if t0_ns else 0.0
 
     def _where(self) -> str:
         elapsed = self._elapsed_s()
@@ -118,39 +119,29 @@ class LiveView:
         return f"{elapsed:5.0f} s  draining"
 
     def _figures(self) -> list[tuple[str, str]]:
-        shard = self._shard
-        now_ns = shard.clock.now_ns()
-        ledger = shard.ledger
-        # The newest rows cover the last second or more, whatever the length of the run.
-        newest = slice(max(0, len(ledger) - 2 * _a_second_of_rows(shard)), len(ledger))
-        intended = ledger.column("intended_ns")[newest]
-        sent = ledger.column("sent_ns")[newest]
-        acked = ledger.column("acked_ns")[newest]
-        recent = (intended > now_ns - 2_000_000_000) & (intended <= now_ns - 1_000_000_000)
-        in_flight, stored = shard.transport.backlog()
+        now, shards = self._status, len(self._supervisor.hosts)
         figures = [
-            ("connected", f"{shard.connected}/{shard.world.n}"),
-            ("sent/s", str(int((recent & (sent != 0)).sum()))),
-            ("acknowledged/s", str(int((recent & (acked != 0)).sum()))),
-            ("in flight", str(in_flight)),
-            ("stored", str(stored)),
+            ("connected", f"{now.connected}/{self._supervisor.vehicles}"),
+            ("sent/s", str(now.sent_per_s)),
+            ("acknowledged/s", str(now.acknowledged_per_s)),
+            ("in flight", str(now.in_flight)),
+            ("stored", str(now.stored)),
             # The generator's own; a wait for the radio or the broker is in the one after it.
-            ("lateness p99", _p99_ms(_newest(shard.lateness_ns))),
-            ("ack p99", _p99_ms((acked - intended)[recent & (acked != 0)])),
+            ("lateness p99", _ms(now.lateness_p99_ms)),
+            ("ack p99", _ms(now.acknowledged_p99_ms)),
         ]
-        if self._probe is not None and self._probe.visible_ns:
-            rows = list(self._probe.visible_ns)[-20:]
-            every = ledger.column("intended_ns")
-            ages = [(self._probe.visible_ns[row] - int(every[row])) / 1e6 for row in rows]
-            figures.append(("visible p50", f"{np.median(ages):.0f} ms"))
-        counts = shard.world.counts()
-        figures.append(("stalls taken", f"{shard.world.truth.occupied.mean():.0%}"))
-        figures.append(("driving", str(counts["driving"] + counts["cruising"])))
+        if now.visible_p50_ms is not None:
+            figures.append(("visible p50", _ms(now.visible_p50_ms)))
+        if now.stalls:
+            figures.append(("stalls taken", f"{now.occupied / now.stalls:.0%}"))
+        figures.append(("driving", str(now.driving)))
+        if shards > 1:
+            figures.append(("shards", f"{len(self._supervisor.living)}/{shards}"))
         return figures
 
     def _render(self) -> RenderableType:
         elapsed = self._elapsed_s()
-        total = self._shard.duration_ns / 1e9
+        total = self._scenario.duration_s / self._scenario.clock.speed
         table = Table.grid(padding=(0, 3))
         for name, value in self._figures():
             table.add_row(Text(name, style="dim"), Text(value, style="bold", justify="right"))
@@ -165,15 +156,5 @@ class LiveView:
         return Group(*parts)
 
 
-def _a_second_of_rows(shard: Shard) -> int:
-    seconds = max(shard.duration_ns / 1e9, 1.0)
-    return int(shard.scheduled_total / seconds) + 1
-
-
-def _newest(batches: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """About a second of batches: a look at the schedule comes every few ms."""
-    return np.concatenate(batches[-100:]) if batches else np.zeros(0, np.int64)
-
-
-def _p99_ms(latency_ns: NDArray[np.int64]) -> str:
-    return f"{np.percentile(latency_ns, 99) / 1e6:.0f} ms" if latency_ns.size else "–"
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} ms"

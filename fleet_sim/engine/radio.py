@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fleet_sim.engine.clock import Clock
 from fleet_sim.transport import RadioTransport, Transport
-from fleet_sim.world import RADIO_DOWN, RADIO_OUT, RADIO_UP, World
+from fleet_sim.world import RADIO_DOWN, RADIO_OUT, RADIO_UP, Simulated
 
 DETACHED_S = 10.0
 """An outage of the model that lasts longer cuts the connection (assumption), simulated s."""
@@ -22,7 +22,7 @@ class Radio:
     their place in `members`."""
 
     def __init__(
-        self, world: World, members: NDArray[np.int64], transport: Transport, clock: Clock
+        self, world: Simulated, members: NDArray[np.int64], transport: Transport, clock: Clock
     ) -> None:
         self._world = world
         self._members = members

@@ -1,5 +1,6 @@
 """What a run recorded, as files of its folder: series, ledger, and the map against the truth."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,32 +10,30 @@ from numpy.typing import NDArray
 
 from fleet_sim.engine.backend import Collected
 from fleet_sim.engine.folder import RunFolder
-from fleet_sim.engine.probe import VisibleProbe
-from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.leavings import Driven
 from fleet_sim.measure.accuracy import FREE, OCCUPIED, UNKNOWN, Accuracy, accuracy
 from fleet_sim.measure.audit import AuditResult
 from fleet_sim.measure.fates import Fate
 from fleet_sim.measure.stages import series
 from fleet_sim.scenario import Scenario
 from fleet_sim.world import City
+from fleet_sim.world.towns import registry
 
 _STATES = {"free": FREE, "occupied": OCCUPIED, "unknown": UNKNOWN}
 
 
 def write_series(
-    shard: Shard,
-    probe: VisibleProbe | None,
+    driven: Driven,
     folder: RunFolder,
     times: dict[str, NDArray[np.int64]],
 ) -> None:
     """`timeseries.parquet`: rates and latencies by second, and what was sampled meanwhile."""
-    intended_ns = shard.ledger.column("intended_ns")
-    line = series(intended_ns, times, shard.t0_ns)
+    line = series(driven.columns.intended_ns, times, driven.t0_ns)
     t_s, name, value = line.t_s.tolist(), line.name.tolist(), line.value.tolist()
-    asked = probe.occupancy if probe else []
-    for sample in shard.samples:
+    asked = driven.probe.occupancy if driven.probe else []
+    for sample in driven.samples:
         # What the API said last; it is asked less often than the samples are taken.
-        told = [share for at, share in asked if at <= shard.t0_ns + sample.t_s * 1e9]
+        told = [share for at, share in asked if at <= driven.t0_ns + sample.t_s * 1e9]
         if told:
             t_s.append(sample.t_s)
             name.append("occupancy{kind:map}")
@@ -59,9 +58,9 @@ def write_series(
     pq.write_table(table, folder.path / "timeseries.parquet", compression="zstd")
 
 
-def write_ledger(shard: Shard, audited: AuditResult | None, folder: RunFolder) -> None:
+def write_ledger(driven: Driven, audited: AuditResult | None, folder: RunFolder) -> None:
     """`ledger.parquet`: one row a message, with what the audit found out about it."""
-    columns = shard.ledger.columns()
+    columns = driven.columns
     table: dict[str, Any] = {
         name: getattr(columns, name)
         for name in ("vehicle", "seq", "intended_ns", "sent_ns", "acked_ns", "resent")
@@ -75,15 +74,15 @@ def write_ledger(shard: Shard, audited: AuditResult | None, folder: RunFolder) -
 
 
 def parking_map(
-    shard: Shard, collected: Collected | None, scenario: Scenario
+    driven: Driven, cities: Sequence[City], collected: Collected | None, scenario: Scenario
 ) -> tuple[dict[str, Any] | None, Accuracy | None]:
-    """`map.json` and how right the API's spots are against the truth at the end."""
+    """`map.json` and how right the API's spots are against the truth at the end, where that is
+    known."""
     if collected is None:
         return None, None
-    city = shard.world.city
-    stalls = city.to_registry().spots
-    truth = shard.world.truth.occupied
-    now_ms = (scenario.clock.start.timestamp() + shard.world.now_s) * 1000
+    stalls = registry(cities).spots
+    truth, known = driven.occupied, driven.known
+    now_ms = (scenario.clock.start.timestamp() + driven.now_s) * 1000
     served = {spot.id: spot for spot in collected.spots}
     state = np.full(len(stalls), UNKNOWN, np.int8)
     p_occupied = np.full(len(stalls), 0.5)
@@ -102,13 +101,16 @@ def parking_map(
                 "lat": stall.lat,
                 "lon": stall.lon,
                 "bearing_deg": stall.bearing_deg,
-                "truth": "occupied" if truth[k] else "free",
+                "truth": ("occupied" if truth[k] else "free") if known[k] else "unknown",
                 "api": spot.state if spot else "unknown",
                 "p": round(float(p_occupied[k]), 3),
             }
         )
-    map_ = {"streets": _streets(city), "spots": spots, "attribution": city.attribution}
-    return map_, accuracy(truth, state, p_occupied, age_s) if stalls else None
+    streets = [line for city in cities for line in _streets(city)]
+    map_ = {"streets": streets, "spots": spots, "attribution": cities[0].attribution}
+    if not known.any():
+        return map_, None
+    return map_, accuracy(truth[known], state[known], p_occupied[known], age_s[known])
 
 
 def _streets(city: City) -> list[list[float]]:

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import datetime as dt
 import secrets
+import shutil
 import signal
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import uvloop
 from rich.console import Console
 
@@ -19,24 +19,43 @@ from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.folder import RunFolder
-from fleet_sim.engine.preflight import PreflightError, build_world, check_descriptors
-from fleet_sim.engine.probe import VisibleProbe
+from fleet_sim.engine.hosts import Host, LocalHost
+from fleet_sim.engine.leavings import Driven
+from fleet_sim.engine.preflight import (
+    PreflightError,
+    build_share,
+    build_towns,
+    check_clock,
+    check_machine,
+    check_target,
+    shard_count,
+    source_addresses,
+)
+from fleet_sim.engine.process import ProcessHost
 from fleet_sim.engine.progress import ConsoleSteps, LiveView
-from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.engine.watch import Stop, Watch
+from fleet_sim.engine.worker import Job, Worker, bug_handler, job_of
 from fleet_sim.measure.summary import Summary
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
-from fleet_sim.transport import Listener, NativeTransport, Transport
-from fleet_sim.world import World
+from fleet_sim.transport import LinkSettings
+from fleet_sim.world import City, Share, Simulated, share_out
+from fleet_sim.world.towns import cities_of, fleet_vins, registry
 
 ACK_DRAIN_S = 15.0
 """Longest wait for acknowledgements after the last message."""
 CLOUD_DRAIN_S = 120.0
 CLOUD_STALLED_S = 15.0
 """The cloud is given up when it applies nothing more for so long."""
+PROBE_SETTLE_S = 5.0
+SHARDS = "shards"
+"""Folder of the run folder in which each shard writes its ledger while it runs."""
 INTERRUPTED_DRAIN_S = 0.5
 INTERRUPTED_CLOUD_S = 1.5
 """After Ctrl-C everything together must take less than 5 s."""
+OVERLOADED_DRAIN_S = 5.0
+OVERLOADED_CLOUD_S = 30.0
+"""After a run that was given up."""
 
 
 class _Run(NamedTuple):
@@ -44,7 +63,13 @@ class _Run(NamedTuple):
 
     id: str
     scenario: Scenario
-    world: World
+    shares: list[Share]
+    name: str
+    """Of the scenario's file, for errors."""
+    cities: tuple[City, ...]
+    world: Simulated | None
+    """Of the only shard."""
+    vins: list[str]
     backend: Backend
     folder: RunFolder
     options: "Options"
@@ -65,6 +90,11 @@ class Options(NamedTuple):
     stack: str = "fleet-sim"
     region: str | None = None
     state_dir: Path = Path(".fleet-sim")
+    shards: str = "1"
+    """Processes that share the vehicles, or `auto`: one a core."""
+    source_ips: str = ""
+    """Addresses to connect from, or a range of them."""
+    transport: str = "native"
 
 
 def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summary, Path]:
@@ -76,24 +106,47 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     """
     scenario = load_for_run(path, options)
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
-    check_descriptors(scenario.vehicles)
+    shares = share_out(scenario, shard_count(options.shards, scenario.vehicles))
+    sources = source_addresses(options.source_ips)
+    check_machine(scenario, shares, sources)
     read_password(scenario.mqtt)  # or why not, before anything is started
     run = new_run_id()
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
-        world = build_world(scenario, str(path))
+        # The only shard's world is built here and now: what does not fit is found before anything
+        # is started. Others find it when they start.
+        world = build_share(scenario, shares[0], str(path)) if len(shares) == 1 else None
+        cities = cities_of(world) if world else build_towns(scenario, str(path))
         folder = RunFolder.create(options.out or Path("reports") / run, scenario)
+        stalls = sum(city.stalls.n for city in cities)
+        where = f"{len(cities)} towns" if len(cities) > 1 else "city"
         steps.done(
-            f"city of {world.city.stalls.n:,} stalls, {world.n} vehicles, seed {scenario.seed}"
+            f"{where} of {stalls:,} stalls, {scenario.vehicles} vehicles, seed {scenario.seed}"
         )
-        if world.city.dropped:
-            steps.done(f"left out of the map: {world.city.dropped}")
+        for city in cities:
+            if city.dropped:
+                steps.done(f"left out of the map: {city.dropped}")
         backend = open_backend(
             options.target, options.stack, options.region, options.state_dir, steps, console
         )
     try:
+        vins = fleet_vins(scenario)
         summary = _run(
-            _Run(run, scenario, world, backend, folder, options, connect_timeout_s, console)
+            _Run(
+                id=run,
+                scenario=scenario,
+                shares=shares,
+                name=str(path),
+                cities=cities,
+                world=world,
+                vins=vins,
+                backend=backend,
+                folder=folder,
+                options=options,
+                connect_timeout_s=connect_timeout_s,
+                console=console,
+            ),
+            sources,
         )
     finally:
         backend.close()
@@ -122,30 +175,24 @@ def _seconds(option: str, text: str) -> float:
         raise PreflightError(f"{option}: {error}") from None
 
 
-def _run(this: _Run) -> Summary:
-    world, backend, folder = this.world, this.backend, this.folder
+def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
+    backend, folder = this.backend, this.folder
     with ConsoleSteps(this.console) as steps:
-        link = with_mqtt(backend.prepare(world, steps), this.scenario.mqtt)
+        link = backend.prepare(this.vins, registry(this.cities), steps)
+    link = with_mqtt(link, this.scenario.mqtt)._replace(source_ips=sources)
+    if this.options.transport != "memory":
+        check_target(link, len(this.vins))
+    check_clock(backend.api_url)
     started = dt.datetime.now(dt.UTC)
     began = time.monotonic()
-    folder.log("start", run=this.id, target=backend.name, vehicles=world.n)
-
-    async def drive() -> tuple[Shard, VisibleProbe | None, Watch]:
-        clock = MonotonicEpoch()
-        uniform = np.random.default_rng([this.scenario.seed, 0x6A]).random
-
-        def connect_by(listener: Listener) -> Transport:
-            return NativeTransport(link, world.vins, listener, now_ns=clock.now_ns, uniform=uniform)
-
-        shard = Shard(this.scenario, world, run=this.id, clock=clock, make_transport=connect_by)
-        url = backend.api_url
-        probe = VisibleProbe(url, shard, this.id, clock.now_ns) if url else None
-        watch = Watch(backend, shard, LiveView(this.console, this.scenario, shard, probe), folder)
-        await _drive(this, shard, probe, watch)
-        watch.raise_bug()
-        return shard, probe, watch
-
-    shard, probe, watch = uvloop.run(drive())
+    folder.log(
+        "start",
+        run=this.id,
+        target=backend.name,
+        vehicles=len(this.vins),
+        shards=len(this.shares),
+    )
+    driven, watch = uvloop.run(_drive(this, link))
     collected, problem = _collect(this, watch, started.timestamp() * 1000)
     outcome = Outcome(
         run=this.id,
@@ -153,9 +200,9 @@ def _run(this: _Run) -> Summary:
         target=backend.name,
         started=started,
         wall_s=time.monotonic() - began,
-        connected=watch.connected_at_start,
-        shard=shard,
-        probe=probe,
+        driven=driven,
+        cities=this.cities,
+        vins=this.vins,
         watch=watch,
         collected=collected,
         collect_problem=problem,
@@ -163,72 +210,119 @@ def _run(this: _Run) -> Summary:
     )
     summary = conclude(outcome, folder)
     folder.log("end", verdict=summary.run.verdict, exit_code=summary.run.exit_code)
+    shutil.rmtree(folder.path / SHARDS, ignore_errors=True)  # it is in the ledger now
     folder.finish()
     return summary
 
 
-async def _drive(this: _Run, shard: Shard, probe: VisibleProbe | None, watch: Watch) -> None:
-    """Connect, run the phases, drain, disconnect; ends early when `watch` says so."""
+def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
+    """One a shard: the only shard runs here, several in a process each."""
+    whole = Job(
+        run=this.id,
+        scenario=this.scenario,
+        share=this.shares[0],
+        link=link,
+        api_url=this.backend.api_url,
+        clock_offset_ns=clock.offset_ns,
+        transport=this.options.transport,
+    )
+    if len(this.shares) == 1:
+        return [LocalHost(whole, lambda job: Worker(job, world=this.world))]
+    folder = this.folder.path / SHARDS
+    return [ProcessHost(job_of(whole, s, folder / str(s.number))) for s in this.shares]
+
+
+async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
+    """Connect, run the phases, drain, disconnect; ends early when the watch says so."""
+    clock = MonotonicEpoch()
+    console, folder = this.console, this.folder
+    supervisor = Supervisor(_hosts(this, link, clock), clock, this.name)
+    watch = Watch(this.backend, supervisor, LiveView(console, this.scenario, supervisor), folder)
+
+    def on_lost(text: str) -> None:
+        folder.log("shard_lost", text=text)
+        watch.view.say(text)
+
+    supervisor.on_lost = on_lost
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, watch.stop, Stop.INTERRUPTED, "interrupted")
-    loop.set_exception_handler(watch.on_bug)
+    loop.set_exception_handler(bug_handler(watch.on_bug))
     watching = asyncio.create_task(watch.run())
-    probing: asyncio.Task[None] | None = None
     try:
-        with ConsoleSteps(this.console) as steps:
-            steps.step("connecting")
-            if not await watch.unless_stopped(shard.connect(this.connect_timeout_s)):
-                return
-            watch.connected_at_start = shard.connected
-            this.folder.log("phases", connected=shard.connected)
-            steps.done(f"{shard.connected} of {shard.world.n} vehicles connected")
-        if probe is not None:
-            probing = asyncio.create_task(probe.run())
-        with watch.view.shown():
-            running = asyncio.create_task(shard.run())
-            if not await watch.unless_stopped(running, cancel=False):
-                shard.stop_requested = True
-            await running
-        await _drain(this, shard, probe, watch)
+        await _steps(this, supervisor, watch)
+        stalls = [city.stalls.n for city in this.cities]
+        settle_s = 0.0 if watch.stopped else PROBE_SETTLE_S
+        driven = await supervisor.finish(1.0 if watch.stopped else 5.0, settle_s, stalls)
     finally:
-        for task in (probing, watching):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        await shard.close(timeout_s=1.0 if watch.stopped else 5.0)
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        supervisor.kill()
+    watch.raise_bug()
+    return driven, watch
 
 
-async def _drain(this: _Run, shard: Shard, probe: VisibleProbe | None, watch: Watch) -> None:
+async def _steps(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
+    with ConsoleSteps(this.console) as steps:
+        if len(supervisor.hosts) > 1:
+            steps.step(f"starting {len(supervisor.hosts)} processes")
+        if not await watch.unless_stopped(supervisor.start()):
+            return
+        steps.step("connecting")
+        if not await watch.unless_stopped(supervisor.connect(this.connect_timeout_s)):
+            return
+        connected = supervisor.connected_at_start
+        this.folder.log("phases", connected=connected)
+        steps.done(f"{connected} of {supervisor.vehicles} vehicles connected")
+    with watch.view.shown():
+        running = asyncio.create_task(supervisor.run())
+        if not await watch.unless_stopped(running, cancel=False):
+            await supervisor.stop()
+        await running
+    await _drain(this, supervisor, watch)
+
+
+async def _drain(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
     """Wait until what was sent is acknowledged and applied, as long as it makes progress."""
     if watch.stopped is Stop.TARGET:
         return
     with ConsoleSteps(this.console) as steps:
+        if watch.stopped is Stop.INTERRUPTED:
+            steps.step("draining")
+            expected = await supervisor.drain(INTERRUPTED_DRAIN_S)
+            await _cloud_drained(this, expected, steps, INTERRUPTED_CLOUD_S)
+            return
         if watch.stopped:
             steps.step("draining")
-            await shard.drain(INTERRUPTED_DRAIN_S)
-            await _cloud_drained(this, shard.delivered(), steps, INTERRUPTED_CLOUD_S)
+            expected = await supervisor.drain(OVERLOADED_DRAIN_S)
+            await _cloud_drained(this, expected, steps, OVERLOADED_CLOUD_S)
             return
-        steps.step("draining: acknowledgements")
-        await watch.unless_stopped(shard.drain(ACK_DRAIN_S))
-        steps.step("draining: the cloud")
-        expected = shard.delivered()
-        if await watch.unless_stopped(_cloud_drained(this, expected, steps, CLOUD_DRAIN_S)):
-            if probe is not None:
-                await watch.unless_stopped(probe.settle(5.0))
-            steps.done(f"drained: {expected:,} messages delivered")
+        await watch.unless_stopped(_drain_all(this, supervisor, steps))
 
 
-async def _cloud_drained(this: _Run, expected: int, steps: ConsoleSteps, timeout_s: float) -> None:
+async def _drain_all(this: _Run, supervisor: Supervisor, steps: ConsoleSteps) -> None:
+    steps.step("draining: acknowledgements")
+    expected = await supervisor.drain(ACK_DRAIN_S)
+    steps.step("draining: the cloud")
+    await _cloud_drained(this, expected, steps, CLOUD_DRAIN_S)
+    if expected is not None:
+        steps.done(f"drained: {expected:,} messages delivered")
+
+
+async def _cloud_drained(
+    this: _Run, expected: int | None, steps: ConsoleSteps, timeout_s: float
+) -> None:
+    """`expected`: messages that should be applied; None waits until no more are."""
     deadline = time.monotonic() + timeout_s
     best = -1
     progress_at = time.monotonic()
     while (now := time.monotonic()) < deadline and now - progress_at < CLOUD_STALLED_S:
         applied = await asyncio.to_thread(this.backend.applied, this.id)
-        if applied is None or applied >= expected:
+        if applied is None or (expected is not None and applied >= expected):
             return
-        steps.detail(f"{applied:,} of {expected:,} applied")
+        told = "" if expected is None else f" of {expected:,}"
+        steps.detail(f"{applied:,}{told} applied")
         if applied > best:
             best, progress_at = applied, now
         await asyncio.sleep(0.3)

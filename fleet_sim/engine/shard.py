@@ -1,9 +1,10 @@
 """A shard: the vehicles of one process, their world, their connections and their ledger."""
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
 
 import mqtt5
 import numpy as np
@@ -14,11 +15,12 @@ from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
 from fleet_sim.engine.radio import Radio
+from fleet_sim.engine.status import RECONNECT_S, Sample, Status, p99_ms, resident_mb
 from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.scenario import Scenario
 from fleet_sim.transport import ConnectError, Listener, Transport
 from fleet_sim.vehicle import Message
-from fleet_sim.world import World
+from fleet_sim.world import Share, Simulated, share_out
 
 STEP_S = 0.1
 """Wall time between steps of the world."""
@@ -29,28 +31,46 @@ that this costs."""
 _ONE_S = 1_000_000_000
 
 
-class Sample(NamedTuple):
-    """One row of the per-second series."""
+SKIP_S = 5.0
+"""A message that the generator cannot open within this of its time is dropped, and counted."""
+OVERLOADED_S, GIVE_UP_S = 1.0, 10.0
+"""A shard that stays further behind its schedule than the first for the second gives up."""
 
-    t_s: float
-    connected: int
-    in_flight: int
-    stored: int
-    occupancy: float
-    loop_lag_ms: float
+
+def duration_ns(scenario: Scenario) -> int:
+    """Wall time of all phases."""
+    return round(scenario.duration_s / scenario.clock.speed * _ONE_S)
+
+
+def schedules(scenario: Scenario, share: Share) -> list[Schedule]:
+    """When the messages of the share's vehicles are due, by group."""
+    return [
+        Schedule(
+            group.count,
+            round(group.telemetry.period_s / scenario.clock.speed * _ONE_S),
+            duration_ns(scenario),
+            own if own.size < group.count else None,
+        )
+        for group, own in zip(scenario.fleet, share.own, strict=True)
+    ]
 
 
 class Shard:
     """Drives its vehicles: steps the world, opens what is due, and keeps the ledger.
 
-    It is the transport's `Listener`. `run` may be called once, after `connect`.
+    `share` says which of the world's vehicles they are; the others live in the same world and are
+    some other shard's. A vehicle's index here and in the transport is its place in the share; the
+    ledger has its index in the whole fleet. It is the transport's `Listener`. `run` may be called
+    once, after `connect`.
     """
 
     def __init__(
         self,
         scenario: Scenario,
-        world: World,
+        world: Simulated,
         *,
+        share: Share | None = None,
+        ledger_folder: Path | None = None,
         run: str,
         clock: Clock,
         make_transport: Callable[[Listener], Transport],
@@ -63,43 +83,46 @@ class Shard:
         self.lateness_ns: list[NDArray[np.int64]] = []
         """How long after its intended time each message was opened, in batches, in ledger order.
         It is the generator's own fault, unlike a wait for the radio or the broker."""
+        self.share = share or share_out(scenario, 1)[0]
         self.stop_requested = False
+        self.overloaded = ""
+        """Why it gave up: it could not hold the schedule."""
         self.t0_ns = 0
         """When the first phase began, ns since the epoch."""
         self.end_ns = 0
         """When the schedule ended or was stopped."""
         self.cpu_s = 0.0
         """CPU time of this process during the phases, user and system."""
-        self.qos0: NDArray[np.bool_] = np.zeros(world.n, bool)
+        self.n = self.share.n
+        """Number of its vehicles."""
+        self.qos0: NDArray[np.bool_] = np.zeros(self.n, bool)
         """[vehicles] True for those that publish with QoS 0."""
-        composer = Composer(scenario, world, run, firmware)
-        speed = scenario.clock.speed
-        duration_ns = round(scenario.duration_s / speed * _ONE_S)
+        self._members = self.share.members
+        composer = Composer(scenario, world, self._members, run, firmware)
         self._outboxes: list[Outbox] = []
         first = 0
-        for group in scenario.fleet:
-            period_ns = round(group.telemetry.period_s / speed * _ONE_S)
-            schedule = Schedule(group.count, period_ns, duration_ns)
+        for group, schedule in zip(scenario.fleet, schedules(scenario, self.share), strict=True):
             self._outboxes.append(Outbox(schedule, first, group.telemetry.qos, composer))
-            self.qos0[first : first + group.count] = group.telemetry.qos == 0
-            first += group.count
-        self.duration_ns = duration_ns
+            self.qos0[first : first + schedule.size] = group.telemetry.qos == 0
+            first += schedule.size
+        self.duration_ns = duration_ns(scenario)
         self.scheduled_total = sum(outbox.schedule.total for outbox in self._outboxes)
-        self.ledger = Ledger(max(1, self.scheduled_total))
-        self.on_acknowledged = (
-            self.ledger.acked
-        )  # no call in between: it happens with every message
-        self._topics = [telemetry_topic(vin) for vin in world.vins]
+        self.ledger = Ledger(max(1, self.scheduled_total), ledger_folder)
+        # No call in between: it happens with every message.
+        self.on_acknowledged = self.ledger.acked
+        self.vins: list[str] = [world.vins[i] for i in self._members.tolist()]
+        self._topics = [telemetry_topic(vin) for vin in self.vins]
         self._all_online = asyncio.Event()
         self._online = 0
+        self._armed = False
         self.transport = make_transport(self)
-        self._radio = Radio(world, np.arange(world.n), self.transport, clock)
+        self._radio = Radio(world, self._members, self.transport, clock)
 
     # -- Listener ---------------------------------------------------------------------------------
 
     def on_online(self, i: int) -> None:
         self._online += 1
-        if self._online == self.world.n:
+        if self._online == self.n:
             self._all_online.set()
 
     def on_offline(self, i: int, reason: str) -> None:
@@ -124,19 +147,25 @@ class Shard:
         """Vehicles that are online now."""
         return self._online
 
+    def vin_of(self, vehicle: int) -> str:
+        """Of an index in the whole fleet."""
+        return self.vins[int(np.searchsorted(self.share.ids, vehicle))]
+
     async def connect(self, timeout_s: float) -> None:
         """Connect every vehicle and wait until all are online at once: no message is sent before.
 
         `ConnectError` after `timeout_s` with the reasons counted.
         """
         self._radio.begin()
-        for i in range(self.world.n):
+        for i in range(self.n):
             self.transport.open(i)
+        if not self.n:  # more shards than vehicles
+            self._all_online.set()
         try:
             await asyncio.wait_for(self._all_online.wait(), timeout_s)
         except TimeoutError:
             raise ConnectError(
-                f"{self._online} of {self.world.n} vehicles connected within {timeout_s:g} s"
+                f"{self._online} of {self.n} vehicles connected within {timeout_s:g} s"
                 + self.failure_reasons()
             ) from None
 
@@ -144,7 +173,9 @@ class Shard:
         """Messages that the cloud should have by now: acknowledged ones, and those sent with QoS 0,
         which nobody acknowledges."""
         columns = self.ledger.columns()
-        unconfirmed = self.qos0[columns.vehicle] & (columns.sent_ns != 0)
+        # Ids ascend: a share lists groups in order, and vehicles in order within.
+        mine = np.searchsorted(self.share.ids, columns.vehicle)
+        unconfirmed = self.qos0[mine] & (columns.sent_ns != 0)
         return int((columns.acknowledged | unconfirmed).sum())
 
     def failure_reasons(self) -> str:
@@ -156,17 +187,62 @@ class Shard:
         """Vehicles whose radio link has been there for `settled_s`: they should be online."""
         return self._radio.reachable(settled_s)
 
-    async def run(self) -> None:
-        """Step and publish until the phases are over or `stop_requested`."""
+    def arm(self) -> None:
+        """Bring the world to its first state, which must exist before the first message is due."""
+        self._step(STEP_S * self.scenario.clock.speed)
+        self._prepare(round(STEP_S * _ONE_S))
+        self._armed = True
+
+    def status(self) -> Status:
+        """How it goes, for people and for the watch."""
+        now_ns = self.clock.now_ns()
+        # The newest rows cover the last second or more, whatever the length of the run.
+        a_second = int(self.scheduled_total / max(self.duration_ns / _ONE_S, 1.0)) + 1
+        newest = slice(max(0, len(self.ledger) - 2 * a_second), len(self.ledger))
+        intended = self.ledger.column("intended_ns")[newest]
+        sent = self.ledger.column("sent_ns")[newest]
+        acked = self.ledger.column("acked_ns")[newest]
+        recent = (intended > now_ns - 2 * _ONE_S) & (intended <= now_ns - _ONE_S)
+        in_flight, stored = self.transport.backlog()
+        counts = self.world.counts()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return Status(
+            vehicles=self.n,
+            connected=self._online,
+            reachable=self.reachable(RECONNECT_S),
+            opened=len(self.ledger),
+            in_flight=in_flight,
+            stored=stored,
+            sent_per_s=int((recent & (sent != 0)).sum()),
+            acknowledged_per_s=int((recent & (acked != 0)).sum()),
+            # The generator's own; a wait for the radio or the broker is in the one after it.
+            lateness_p99_ms=p99_ms(self.lateness_ns[-100:]),
+            acknowledged_p99_ms=p99_ms([(acked - intended)[recent & (acked != 0)]]),
+            # Several shards may simulate one town: it counts once.
+            driving=self.share.leads * (counts["driving"] + counts["cruising"]),
+            occupied=self.share.leads * counts["occupied_stalls"],
+            stalls=self.share.leads * counts["stalls"],
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            rss_mb=resident_mb(),
+            overloaded=self.overloaded,
+            failures=dict(self.transport.failures.most_common(3)),
+        )
+
+    async def run(self, t0_ns: int | None = None) -> None:
+        """Step and publish until the phases are over or `stop_requested`. The first phase begins at
+        `t0_ns`, ns since the epoch; by default at once."""
         now_ns = self.clock.now_ns
         step_ns = round(STEP_S * _ONE_S)
         step_sim_s = STEP_S * self.scenario.clock.speed
         cpu_before = time.process_time()
-        # The world's first state must exist before the first message is due.
-        self._step(step_sim_s)
-        self._prepare(step_ns)
-        self.t0_ns = now_ns()
+        if not self._armed:
+            self.arm()
+        begin_ns = now_ns() if t0_ns is None else t0_ns
+        while (early_ns := begin_ns - now_ns()) > 0 and not self.stop_requested:
+            await self.clock.sleep(min(early_ns / _ONE_S, 0.1))
+        self.t0_ns = begin_ns
         next_step_ns = step_ns
+        in_time_ns = 0
         next_sample_ns = 0
         wake_ns = 0
         lag_ns = 0
@@ -176,8 +252,17 @@ class Shard:
             if elapsed >= next_step_ns and elapsed < self.duration_ns:
                 self._step(step_sim_s)
                 next_step_ns += step_ns
+                self._skip(elapsed - round(SKIP_S * _ONE_S))
                 self._prepare(next_step_ns)
             behind = next_step_ns <= min(elapsed, self.duration_ns - 1)
+            if not behind or elapsed - next_step_ns < OVERLOADED_S * _ONE_S:
+                in_time_ns = elapsed
+            elif elapsed - in_time_ns > GIVE_UP_S * _ONE_S:
+                self.overloaded = (
+                    f"it was {(elapsed - next_step_ns) / _ONE_S:.1f} s behind its schedule, and "
+                    f"more than {OVERLOADED_S:g} s for {GIVE_UP_S:g} s"
+                )
+                break
             wait_ns = max(0, next_step_ns - elapsed)
             finished = not behind
             for outbox in self._outboxes:
@@ -225,6 +310,16 @@ class Shard:
         self.world.step(sim_s)
         self._radio.follow()
 
+    def _skip(self, before_ns: int) -> None:
+        """Drop what is overdue: late load is no load of this schedule any more."""
+        if before_ns <= 0:
+            return
+        for outbox in self._outboxes:
+            overdue = outbox.skip(before_ns)
+            if overdue.seqs.size:
+                row = self._open(overdue)
+                self.ledger.column("cause")[row:] = DropCause.LATE_SKIPPED
+
     def _prepare(self, until_ns: int) -> None:
         for outbox in self._outboxes:
             self._radio.shape(outbox.prepare(until_ns))
@@ -232,11 +327,15 @@ class Shard:
     def _send(self, due: Batch, qos: int) -> None:
         """Open what is due: into the ledger, to the transport."""
         self.lateness_ns.append(self.clock.now_ns() - self.t0_ns - due.intended_ns)
-        row = self.ledger.open_many(due.vehicles, due.seqs, due.intended_ns + self.t0_ns)
+        row = self._open(due)
         publish, topics = self.transport.publish, self._topics
         for i, payload in zip(due.vehicles.tolist(), due.payloads, strict=True):
             publish(i, Message(row, topics[i], payload, qos))
             row += 1
+
+    def _open(self, due: Batch) -> int:
+        ids = self.share.ids[due.vehicles]
+        return self.ledger.open_many(ids, due.seqs, due.intended_ns + self.t0_ns)
 
     def _sample(self, elapsed_ns: int, lag_ns: int) -> None:
         in_flight, stored = self.transport.backlog()
@@ -246,7 +345,11 @@ class Shard:
                 self._online,
                 in_flight,
                 stored,
-                float(self.world.truth.occupied.mean()),
+                _mean(self.world.occupied),
                 lag_ns / 1e6,
             )
         )
+
+
+def _mean(occupied: NDArray[np.bool_]) -> float:
+    return float(occupied.mean()) if occupied.size else 0.0

@@ -7,13 +7,12 @@ from typing import Any
 
 from fleet_sim.engine.backend import Backend
 from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.hosts import WorkerError
 from fleet_sim.engine.progress import LiveView
-from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.measure.audit import Outage
 
 EVERY_S = 0.5
-RECONNECT_S = 10.0
-"""A vehicle may take so long to come back once its radio does: the backoff has grown meanwhile."""
 OFFLINE_GIVE_UP_S = 30.0
 """A run ends when no vehicle has been online for so long."""
 
@@ -23,22 +22,23 @@ class Stop(enum.Enum):
 
     INTERRUPTED = "interrupted"
     TARGET = "target"
+    OVERLOAD = "overload"
     BUG = "bug"
 
 
 class Watch:
     """Ends the run when it must, and keeps the outages that explain what is missing."""
 
-    def __init__(self, backend: Backend, shard: Shard, view: LiveView, folder: RunFolder) -> None:
+    def __init__(
+        self, backend: Backend, supervisor: Supervisor, view: LiveView, folder: RunFolder
+    ) -> None:
         self.stopped: Stop | None = None
         self.reason = ""
         self.outages: list[Outage] = []
         """Times in which fewer than half of those with a radio link were online."""
-        self.connected_at_start = 0
-        """Vehicles online when the first phase began."""
         self.view = view
         self._backend = backend
-        self._shard = shard
+        self._supervisor = supervisor
         self._folder = folder
         self._event = asyncio.Event()
         self._bug: BaseException | None = None
@@ -52,13 +52,9 @@ class Watch:
             self._folder.log("stop", kind=kind.value, reason=reason)
             self._event.set()
 
-    def on_bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """The loop's exception handler: an error of ours in a callback ends the run. The loop would
-        only log it, and a connection it happened on would look like one the broker had closed."""
-        error = context.get("exception")
-        if isinstance(error, OSError):  # a socket's own end, which its protocol is told as well
-            return
-        self._bug = self._bug or error or RuntimeError(context.get("message", "unknown"))
+    def on_bug(self, error: BaseException) -> None:
+        """An error of ours ends the run; the first is raised by `raise_bug`."""
+        self._bug = self._bug or error
         self.stop(Stop.BUG, str(self._bug))
 
     def raise_bug(self) -> None:
@@ -89,43 +85,52 @@ class Watch:
         """Until cancelled."""
         try:
             while True:
-                self._look()
+                try:
+                    self._look()
+                except WorkerError as error:
+                    self.on_bug(error)
                 await asyncio.sleep(EVERY_S)
         finally:
-            self._note_outage(over=True)
+            self._note_outage(0, over=True)
 
     def _look(self) -> None:
-        self.view.tick()
+        supervisor = self._supervisor
+        supervisor.look()
+        status = supervisor.status()
+        self.view.tick(status)
         gone = self._backend.gone()
         if gone is not None:
             self.stop(Stop.TARGET, gone)
             return
-        shard = self._shard
-        if not shard.t0_ns or shard.end_ns:
+        if status.overloaded:
+            self.stop(Stop.OVERLOAD, status.overloaded)
+        if not supervisor.t0_ns or supervisor.end_ns:
             return
-        reachable = shard.reachable(RECONNECT_S)
-        self._note_outage(over=shard.connected >= reachable / 2)
-        if shard.connected or not reachable:
+        if not supervisor.living:
+            self.stop(Stop.OVERLOAD, "every shard has died")
+            return
+        self._note_outage(status.connected, over=status.connected >= status.reachable / 2)
+        if status.connected or not status.reachable:
             self._offline_s = 0.0
             return
         self._offline_s += EVERY_S
         if self._offline_s >= OFFLINE_GIVE_UP_S:
             self.stop(
                 Stop.TARGET,
-                f"no vehicle has been online for {OFFLINE_GIVE_UP_S:g} s" + shard.failure_reasons(),
+                f"no vehicle has been online for {OFFLINE_GIVE_UP_S:g} s" + status.reasons(),
             )
 
-    def _note_outage(self, *, over: bool) -> None:
-        now_ns = self._shard.clock.now_ns()
+    def _note_outage(self, connected: int, *, over: bool) -> None:
+        now_ns = self._supervisor.clock.now_ns()
         if not over and not self._outage_since_ns:
             # It may have begun just after the look before.
             self._outage_since_ns = now_ns - round(EVERY_S * 1e9)
             self.view.notice = "most vehicles have lost their connection"
-            self._folder.log("outage", connected=self._shard.connected)
+            self._folder.log("outage", connected=connected)
         elif over and self._outage_since_ns:
             self.outages.append(
                 Outage(self._outage_since_ns, now_ns, "most vehicles had lost their connection")
             )
             self._outage_since_ns = 0
             self.view.notice = ""
-            self._folder.log("recovered", connected=self._shard.connected)
+            self._folder.log("recovered", connected=connected)

@@ -5,6 +5,7 @@ of NumPy columns: an item assignment costs less there than on the array itself.
 """
 
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -45,6 +46,8 @@ class DropCause(IntEnum):
     """The generator could not keep up and skipped it."""
     REFUSED = 5
     """Not sent: the broker had said that it takes no such message (its size, its QoS)."""
+    SHARD_LOST = 6
+    """The process that had it died: whether it was sent is not known."""
 
 
 class LedgerColumns(NamedTuple):
@@ -69,6 +72,9 @@ class LedgerColumns(NamedTuple):
 class Ledger:
     """Structure of arrays that doubles when it is full. `capacity`: rows expected, at least 1.
 
+    With a `folder` its columns are files there, mapped into memory: what was written outlives a
+    process that dies at once, and `recover` reads it.
+
     Times are ns since the epoch. A row index from `open` stays valid for ever. The caller keeps
     `(vehicle, seq)` unique; the audit refuses a ledger in which it is not.
     """
@@ -78,6 +84,7 @@ class Ledger:
         "_arrays",
         "_capacity",
         "_cause",
+        "_folder",
         "_intended",
         "_n",
         "_reason",
@@ -87,11 +94,33 @@ class Ledger:
         "_vehicle",
     )
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, folder: Path | None = None) -> None:
         if capacity < 1:
             raise ValueError(f"ledger: capacity {capacity} is not allowed (allowed: at least 1)")
         self._n = 0
-        self._bind({name: np.zeros(capacity, dtype) for name, dtype in _DTYPES.items()})
+        self._folder = folder
+        self._bind({name: self._column(name, capacity) for name in _DTYPES})
+
+    def _column(self, name: Column, capacity: int) -> NDArray[Any]:
+        if self._folder is None:
+            return np.zeros(capacity, _DTYPES[name])
+        # A file longer than what is written in it takes no more room than that.
+        path = self._folder / f"{name}.column"
+        with path.open("ab") as file:
+            file.truncate(capacity * np.dtype(_DTYPES[name]).itemsize)
+        return np.memmap(path, _DTYPES[name], "r+", shape=(capacity,))
+
+    @staticmethod
+    def recover(folder: Path) -> LedgerColumns:
+        """All rows that a process with this `folder` opened, however it ended; read-only views."""
+        columns: dict[str, NDArray[Any]] = {
+            name: np.memmap(folder / f"{name}.column", dtype, "r")
+            for name, dtype in _DTYPES.items()
+        }
+        # Rows are opened in order, and none is due at the epoch.
+        opened = columns["intended_ns"] != 0
+        n = int(np.argmin(opened)) if not opened.all() else len(opened)
+        return LedgerColumns(**{name: np.asarray(column[:n]) for name, column in columns.items()})
 
     def _bind(self, arrays: dict[Column, NDArray[Any]]) -> None:
         self._arrays = arrays
@@ -108,7 +137,7 @@ class Ledger:
     def _grow(self) -> None:
         bigger: dict[Column, NDArray[Any]] = {}
         for name, old in self._arrays.items():
-            bigger[name] = np.zeros(2 * self._capacity, old.dtype)
+            bigger[name] = self._column(name, 2 * self._capacity)
             bigger[name][: self._capacity] = old
         self._bind(bigger)
 

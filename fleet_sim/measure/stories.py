@@ -130,5 +130,6 @@ def _words(cause: DropCause) -> str:
         DropCause.SHUTDOWN: "the run ended before it was sent",
         DropCause.REJECTED: "the broker rejected it",
         DropCause.LATE_SKIPPED: "the generator could not keep up",
+        DropCause.SHARD_LOST: "its shard died: whether it was sent is not known",
         DropCause.REFUSED: "the broker had said that it takes no such message",
     }[cause]

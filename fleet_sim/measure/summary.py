@@ -53,6 +53,24 @@ class Run(_Section, frozen=True):
     """The command line that repeats the run."""
 
 
+class ShardFigures(_Section, frozen=True):
+    """One process of the load generator."""
+
+    vehicles: int
+    connected: int
+    messages: int
+    """Due, and recorded by it."""
+    sent: int
+    cpu_s: float
+    """During the phases; of a process that died: since it began."""
+    rss_mb: float
+    """Memory at the end, 1e6 bytes."""
+    lateness_ms: MetricStats
+    """Empty for a process that died: it took its own lateness with it."""
+    died: str = ""
+    """How it died; empty when it came to its end."""
+
+
 class Generator(_Section, frozen=True):
     """The load generator's own health: whether the figures can be trusted."""
 
@@ -61,7 +79,7 @@ class Generator(_Section, frozen=True):
     connected: int
     """Vehicles that had a connection when the first phase began."""
     scheduled: int
-    """Messages that were due."""
+    """Messages that the whole schedule has."""
     sent: int
     acknowledged: int
     late: int
@@ -76,6 +94,11 @@ class Generator(_Section, frozen=True):
     """`cpu_s` by message sent, us; null when none was."""
     event_loop_lag_ms: MetricStats
     """How much later than asked the event loop ran its timers."""
+    not_offered: int = 0
+    """Messages of the schedule that were never due: the run, or the process that had them, ended
+    before."""
+    shards: list[ShardFigures] = []
+    """By process."""
 
 
 class PhaseSpan(_Section, frozen=True):

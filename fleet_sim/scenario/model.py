@@ -75,6 +75,9 @@ class GeneratedCity(_Strict, frozen=True, kw_only=True):
     tunnel: bool = True
     """Whether one block of an arterial is covered: no satellites there. Cities of fewer than four
     blocks across have none."""
+    towns: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Separate towns of this kind, side by side, that share out the fleet's vehicles; each has its
+    own streets, parking demand and events."""
     lat: Annotated[float, Meta(ge=-80, le=80)] = 37.8044
     """Latitude of the city's centre, degrees."""
     lon: Annotated[float, Meta(ge=-180, le=180)] = -122.2712

@@ -251,7 +251,13 @@ class NativeTransport:
         if self._air is not None:
             outer = air = AirLayer(outer, self._air, i)
             link.below = link.below or air
-        await self.loop.create_connection(lambda: outer, settings.host, settings.port)
+        sources = settings.source_ips
+        await self.loop.create_connection(
+            lambda: outer,
+            settings.host,
+            settings.port,
+            local_addr=(sources[i % len(sources)], 0) if sources else None,
+        )
         return "ready" if tls is None else await asyncio.shield(tls.outcome)
 
     def _attempt_over(self, i: int, link: Link, task: asyncio.Task[None]) -> None:

@@ -123,6 +123,9 @@ class LinkSettings(NamedTuple):
     """Attempts a second over the shard."""
     connect_concurrency: int = 32
     """Handshakes under way at once; more only queue in the broker's accept backlog."""
+    source_ips: Sequence[str] = ()
+    """Addresses to connect from, vehicles in turn; none leaves it to the system. Each address has
+    as many connections to a broker as there are ephemeral ports."""
     window: int = 64
     store_limit: int = 1_000
     backoff: Backoff = Backoff()

@@ -129,6 +129,11 @@ class World:
         return self._kerb.truth
 
     @property
+    def occupied(self) -> BoolArray:
+        """[stalls] which are taken now."""
+        return self.truth.occupied
+
+    @property
     def groups(self) -> IntArray:
         """[n] index into `scenario.fleet`."""
         return self.fleet.groups

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import resource
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +15,16 @@ from test_engine_shard import SCENARIO, Broker, JumpClock, build
 
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.hosts import LocalHost
 from fleet_sim.engine.preflight import PreflightError, check_descriptors
 from fleet_sim.engine.progress import LiveView
 from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.engine.watch import OFFLINE_GIVE_UP_S, Stop, Watch
+from fleet_sim.engine.worker import Job, Worker, bug_handler
 from fleet_sim.measure.summary import Summary, from_json
 from fleet_sim.scenario import loads
+from fleet_sim.world import build_cities
 
 
 class Here:
@@ -34,30 +39,58 @@ class Here:
         return self.end
 
 
-def watch_of(shard: Shard, folder: RunFolder, backend: Here | None = None) -> Watch:
-    view = LiveView(Console(quiet=True), shard.scenario, shard, None)
-    return Watch(cast(Any, backend or Here()), shard, view, folder)
+class Hosted(LocalHost):
+    """A host of a shard that the test has built."""
+
+    def __init__(self, shard: Shard) -> None:
+        super().__init__(cast(Job, Namespace(share=shard.share)))
+        self._shard = shard
+
+    async def start(self) -> None:
+        worker = Worker.__new__(Worker)
+        worker.job = self._job
+        worker.clock, worker.world, worker.shard = (
+            self._shard.clock,
+            self._shard.world,
+            self._shard,
+        )
+        worker.probe = worker._probing = None
+        worker.connected_at_start = worker._told = 0
+        self._worker = worker
+
+
+async def supervise(shard: Shard) -> Supervisor:
+    supervisor = Supervisor([Hosted(shard)], shard.clock)
+    await supervisor.start()
+    return supervisor
+
+
+def watch_of(supervisor: Supervisor, folder: RunFolder, backend: Here | None = None) -> Watch:
+    view = LiveView(Console(quiet=True), loads(SCENARIO), supervisor)
+    return Watch(cast(Any, backend or Here()), supervisor, view, folder)
 
 
 async def concluded(
     shard: Shard, path: Path, *, stop: tuple[Stop, str] | None = None, problem: str = ""
 ) -> Summary:
     folder = RunFolder.create(path, shard.scenario)
-    watch = watch_of(shard, folder)
-    await shard.connect(1.0)
-    await shard.run()
-    await shard.close(1.0)
+    supervisor = await supervise(shard)
+    watch = watch_of(supervisor, folder)
+    await supervisor.connect(1.0)
+    await supervisor.run()
+    watch._look()
     if stop is not None:
         watch.stop(*stop)
+    cities = build_cities(shard.scenario)
     outcome = Outcome(
         run="r1",
         scenario=shard.scenario,
         target="test",
         started=dt.datetime(2026, 6, 1, tzinfo=dt.UTC),
         wall_s=6.0,
-        connected=shard.world.n,
-        shard=shard,
-        probe=None,
+        driven=await supervisor.finish(1.0, 0.0, [city.stalls.n for city in cities]),
+        cities=cities,
+        vins=shard.vins,
         watch=watch,
         collected=None,
         collect_problem=problem,
@@ -123,12 +156,12 @@ async def test_why_a_run_ended_early_is_its_verdict(
 
 async def test_an_error_in_a_callback_ends_the_run_and_is_raised(tmp_path: Path) -> None:
     shard = build(JumpClock(), Broker())
-    watch = watch_of(shard, RunFolder.create(tmp_path / "run", shard.scenario))
-    loop = asyncio.get_running_loop()
-    watch.on_bug(loop, {"message": "a socket went away", "exception": ConnectionResetError()})
+    watch = watch_of(await supervise(shard), RunFolder.create(tmp_path / "run", shard.scenario))
+    loop, handle = asyncio.get_running_loop(), bug_handler(watch.on_bug)
+    handle(loop, {"message": "a socket went away", "exception": ConnectionResetError()})
     assert watch.stopped is None
-    watch.on_bug(loop, {"message": "x", "exception": KeyError("ours")})
-    watch.on_bug(loop, {"message": "x", "exception": ValueError("a later one")})
+    handle(loop, {"message": "x", "exception": KeyError("ours")})
+    handle(loop, {"message": "x", "exception": ValueError("a later one")})
     assert watch.stopped is Stop.BUG
     with pytest.raises(KeyError, match="ours"):
         watch.raise_bug()
@@ -136,7 +169,7 @@ async def test_an_error_in_a_callback_ends_the_run_and_is_raised(tmp_path: Path)
 
 async def test_work_is_awaited_until_the_run_is_stopped(tmp_path: Path) -> None:
     shard = build(JumpClock(), Broker())
-    watch = watch_of(shard, RunFolder.create(tmp_path / "run", shard.scenario))
+    watch = watch_of(await supervise(shard), RunFolder.create(tmp_path / "run", shard.scenario))
 
     async def fails() -> None:
         raise LookupError("in the work")
@@ -154,7 +187,8 @@ async def test_work_is_awaited_until_the_run_is_stopped(tmp_path: Path) -> None:
 
 async def test_a_target_that_is_gone_ends_the_run(tmp_path: Path) -> None:
     shard, backend = build(JumpClock(), Broker()), Here()
-    watch = watch_of(shard, RunFolder.create(tmp_path / "run", shard.scenario), backend)
+    folder = RunFolder.create(tmp_path / "run", shard.scenario)
+    watch = watch_of(await supervise(shard), folder, backend)
     watch._look()
     assert watch.stopped is None
     backend.end = "it has stopped"
@@ -166,10 +200,11 @@ async def test_a_fleet_that_stays_offline_gives_up_and_the_outage_is_kept(tmp_pa
     clock = JumpClock()
     shard = build(clock, Broker())
     folder = RunFolder.create(tmp_path / "run", shard.scenario)
-    watch = watch_of(shard, folder)
+    supervisor = await supervise(shard)
+    watch = watch_of(supervisor, folder)
     await shard.connect(1.0)
-    shard.t0_ns = clock.now_ns()
-    for i in range(shard.world.n):
+    supervisor.t0_ns = clock.now_ns()
+    for i in range(shard.n):
         shard.on_offline(i, "connection refused")
     looks = 0
     while watch.stopped is None:
@@ -178,7 +213,7 @@ async def test_a_fleet_that_stays_offline_gives_up_and_the_outage_is_kept(tmp_pa
         looks += 1
     assert looks == OFFLINE_GIVE_UP_S / 0.5
     assert "no vehicle has been online" in watch.reason
-    watch._note_outage(over=True)
+    watch._note_outage(0, over=True)
     [outage] = watch.outages
     assert outage.end_ns - outage.start_ns == OFFLINE_GIVE_UP_S * 1e9
     events = [json.loads(line)["event"] for line in (folder.path / "log.jsonl").open()]

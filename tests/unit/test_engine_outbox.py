@@ -60,6 +60,7 @@ def test_a_world_that_is_behind_holds_back_what_it_has_not_reached() -> None:
         vehicles=st.integers(1, 20),
         period_ns=st.integers(1_000, 3 * SECOND),
         duration_ns=st.integers(1, 5 * SECOND),
+        own=st.none(),
     ).filter(lambda s: s.total < 3_000),
     st.data(),
 )

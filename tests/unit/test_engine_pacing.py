@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ schedules = st.builds(
     vehicles=st.integers(1, 50),
     period_ns=st.integers(1_000, 10 * SECOND),
     duration_ns=st.integers(1, 20 * SECOND),
+    own=st.none(),
 ).filter(lambda s: s.total < 20_000)
 
 
@@ -48,6 +50,24 @@ def test_any_sequence_of_looks_opens_each_message_once_and_never_early(
             assert plan.wait_ns == schedule.intended_ns(opened) - elapsed
     assert opened == schedule.total
     assert plan.stop
+
+
+@given(schedules, st.integers(1, 5))
+def test_shards_open_what_one_would_at_the_same_times(schedule: Schedule, shards: int) -> None:
+    def all_of(part: Schedule) -> list[tuple[int, int, int]]:
+        whose, turns, due = (column.tolist() for column in part.messages(0, part.total))
+        assert due == [part.intended_ns(m) for m in range(part.total)]
+        assert due == sorted(due)
+        who = whose if part.own is None else [int(part.own[place]) for place in whose]
+        return sorted(zip(due, turns, who, strict=True))
+
+    parts = [
+        schedule._replace(own=np.arange(shard, schedule.vehicles, shards))
+        for shard in range(shards)
+    ]
+    assert sorted(row for part in parts for row in all_of(part)) == all_of(schedule)
+    for t_ns in (0, 1, schedule.duration_ns // 3, schedule.duration_ns):
+        assert sum(part.due_before(t_ns) for part in parts) == schedule.due_before(t_ns)
 
 
 @given(schedules)

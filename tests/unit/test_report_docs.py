@@ -18,6 +18,7 @@ from fleet_sim.measure.summary import (
     Generator,
     PhaseSpan,
     Run,
+    ShardFigures,
     Summary,
 )
 from fleet_sim.measure.thresholds import AGGREGATES, ThresholdResult, check_threshold
@@ -28,8 +29,8 @@ NAMES = set(re.findall(r"`([^`\n]+)`", DOCUMENT))
 
 @pytest.mark.parametrize(
     "struct",
-    [Summary, Run, Generator, PhaseSpan, Event, Environment, AuditReport, Story, Accuracy,
-     ThresholdResult],
+    [Summary, Run, Generator, ShardFigures, PhaseSpan, Event, Environment, AuditReport, Story,
+     Accuracy, ThresholdResult],
 )  # fmt: skip
 def test_names_every_field(struct: type[msgspec.Struct]) -> None:
     assert set(struct.__struct_fields__) - NAMES == set()

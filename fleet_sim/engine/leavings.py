@@ -1,0 +1,206 @@
+"""What a shard leaves behind, in memory or in files, and all shards' together."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet_sim.engine.probe import Seen
+from fleet_sim.engine.status import Sample, Status, sum_samples
+from fleet_sim.measure.ledger import DropCause, Ledger, LedgerColumns
+from fleet_sim.world import Share
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """The small part, as JSON; the arrays are beside it."""
+
+    t0_ns: int
+    end_ns: int
+    scheduled: int
+    connected: int
+    """When the first phase began."""
+    cpu_s: float
+    """During the phases."""
+    rss_mb: float
+    now_s: float
+    """Simulated time of the world's last step."""
+    overloaded: str
+    failures: dict[str, int]
+    samples: list[Sample]
+    probe: Seen | None
+
+
+class Leavings(NamedTuple):
+    """Of one shard that came to its end, or died."""
+
+    share: Share
+    columns: LedgerColumns
+    """`vehicle` is the index in the whole fleet."""
+    lateness_ns: NDArray[np.int64]
+    stored_ns: NDArray[np.int64]
+    visible_ns: NDArray[np.int64]
+    """[rows]; 0 where the probe did not look."""
+    occupied: NDArray[np.bool_] | None
+    """[stalls of its towns] at the end; None of a shard that died."""
+    facts: Facts
+    lost: str = ""
+    """Why it died."""
+    ledger_lost: bool = False
+    """Whether its ledger was made up from the schedule, because the real one died with it."""
+
+
+_ARRAYS = ("lateness_ns", "stored_ns", "visible_ns", "occupied")
+
+
+def save(left: Leavings, folder: Path) -> None:
+    """All but the ledger, whose files are in `folder` already."""
+    with (folder / "arrays.npz").open("wb") as file:
+        np.savez(file, **{name: getattr(left, name) for name in _ARRAYS})
+    (folder / "facts.json").write_bytes(msgspec.json.encode(left.facts))
+
+
+def load(share: Share, folder: Path) -> Leavings:
+    """What `save` wrote, with the ledger from its files."""
+    with np.load(folder / "arrays.npz") as arrays:
+        parts: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+    facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
+    return Leavings(share=share, columns=Ledger.recover(folder), facts=facts, **parts)
+
+
+def of_the_dead(
+    share: Share,
+    why: str,
+    columns: LedgerColumns,
+    *,
+    t0_ns: int,
+    died_ns: int,
+    scheduled: int,
+    status: Status,
+    samples: Sequence[Sample],
+    ledger_lost: bool = False,
+) -> Leavings:
+    """Of a shard that died. What has no acknowledgement is marked in the ledger: whether it was
+    sent, or arrived, cannot be known here any more."""
+    cause = columns.cause.copy()
+    open_ = (columns.acked_ns == 0) & (cause == DropCause.NONE)
+    cause[open_] = DropCause.SHARD_LOST
+    none = np.zeros(len(columns.seq), np.int64)
+    return Leavings(
+        share=share,
+        columns=columns._replace(cause=cause),
+        lateness_ns=np.zeros(0, np.int64),
+        stored_ns=none,
+        visible_ns=none,
+        occupied=None,
+        facts=Facts(
+            t0_ns=t0_ns,
+            end_ns=died_ns,
+            scheduled=scheduled,
+            connected=share.n if t0_ns else 0,
+            cpu_s=status.cpu_s,
+            rss_mb=status.rss_mb,
+            now_s=0.0,
+            overloaded="",
+            failures=status.failures,
+            samples=list(samples),
+            probe=None,
+        ),
+        lost=why,
+        ledger_lost=ledger_lost,
+    )
+
+
+class Driven(NamedTuple):
+    """What all shards of a run left, as one fleet."""
+
+    vehicles: int
+    columns: LedgerColumns
+    """By intended time."""
+    lateness_ns: NDArray[np.int64]
+    stored_ns: NDArray[np.int64]
+    visible_ns: NDArray[np.int64]
+    occupied: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    """[stalls of all towns] whether they are taken, and whether that is known: a shard that died
+    took its towns' truth with it, unless another had it too."""
+    now_s: float
+    t0_ns: int
+    end_ns: int
+    scheduled: int
+    connected: int
+    samples: list[Sample]
+    probe: Seen | None
+    failures: Counter[str]
+    shards: tuple[Leavings, ...]
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(left.facts.cpu_s for left in self.shards)
+
+    @property
+    def not_offered(self) -> int:
+        """Messages of the schedule that no ledger has: the run, or their shard, ended before."""
+        return self.scheduled - len(self.columns.seq)
+
+    @property
+    def lost(self) -> list[Leavings]:
+        """Shards that died."""
+        return [left for left in self.shards if left.lost]
+
+
+def joined(
+    parts: Sequence[LedgerColumns], order: NDArray[np.intp] | slice = slice(None)
+) -> LedgerColumns:
+    """One ledger after another, and then its rows in this order."""
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in LedgerColumns._fields
+    }
+    return LedgerColumns(**columns)
+
+
+def merge(parts: Sequence[Leavings], stalls: Sequence[int]) -> Driven:
+    """`stalls`: how many each town has."""
+    columns = joined([left.columns for left in parts])
+    order: NDArray[np.intp] | slice = slice(None)
+    if len(parts) > 1:
+        order = np.argsort(columns.intended_ns, kind="stable")
+        columns = joined([columns], order)
+    begins = np.cumsum([0, *stalls])
+    occupied, known = np.zeros(begins[-1], np.bool_), np.zeros(begins[-1], np.bool_)
+    for left in parts:
+        if left.occupied is None:
+            continue
+        at = np.concatenate([np.arange(begins[t], begins[t + 1]) for t in left.share.towns])
+        occupied[at], known[at] = left.occupied, True
+    seen = [left.facts.probe for left in parts if left.facts.probe is not None]
+    failures: Counter[str] = Counter()
+    for left in parts:
+        failures.update(left.facts.failures)
+    started = [left.facts.t0_ns for left in parts if left.facts.t0_ns]
+    samples = parts[0].facts.samples
+    if len(parts) > 1:
+        weights = [sum(stalls[t] for t in left.share.towns) for left in parts]
+        samples = sum_samples([left.facts.samples for left in parts], weights)
+    return Driven(
+        vehicles=sum(left.share.n for left in parts),
+        columns=columns,
+        lateness_ns=np.concatenate([left.lateness_ns for left in parts]),
+        stored_ns=np.concatenate([left.stored_ns for left in parts])[order],
+        visible_ns=np.concatenate([left.visible_ns for left in parts])[order],
+        occupied=occupied,
+        known=known,
+        now_s=max(left.facts.now_s for left in parts),
+        t0_ns=min(started, default=0),
+        end_ns=max(left.facts.end_ns for left in parts),
+        scheduled=sum(left.facts.scheduled for left in parts),
+        connected=sum(left.facts.connected for left in parts),
+        samples=samples,
+        probe=Seen.merged(seen) if seen else None,
+        failures=failures,
+        shards=tuple(parts),
+    )
