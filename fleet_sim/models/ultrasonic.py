@@ -28,6 +28,11 @@ MIRROR_DEG, OBLIQUE_WIDTH_DEG = 12.5, 10.0
 oblique value (assumption)."""
 OBLIQUE_LOSS_DB = 6.0
 """What an oblique surface's echo has lost when it does come back (assumption)."""
+NOISE_EXPONENT = 3.5
+"""Tyre-road noise grows with 30-40 log10 of the speed (Sandberg, Ejsmont, 2002), taken to hold up
+to the sensor's band (assumption)."""
+QUIET_MPS = 20 / 3.6
+"""Below it the sensor hears its own noise, above it the street's (assumption)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,15 @@ def obliqueness(incidence_deg: FloatArray) -> FloatArray:
     return np.asarray(np.clip((np.abs(incidence_deg) - MIRROR_DEG) / OBLIQUE_WIDTH_DEG, 0.0, 1.0))
 
 
+def noise_db(speed_mps: FloatArray | float) -> FloatArray:
+    """How far the noise of tyres and wind at the sensor lifts the floor above standstill's, dB.
+
+    Their power grows with `v^3.5` and equals the sensor's own at `QUIET_MPS`.
+    """
+    share = np.asarray(speed_mps, dtype=np.float64) * (1.0 / QUIET_MPS)
+    return np.asarray(10.0 * np.log10(1.0 + share**NOISE_EXPONENT))
+
+
 def snr_db(
     range_m: FloatArray,
     target_db: FloatArray | float = 0.0,
@@ -138,10 +152,14 @@ def detection_probability(
     target_db: FloatArray | float = 0.0,
     preset: UltrasonicPreset = ULTRASONIC,
     air: Air = AIR,
+    *,
+    answers: FloatArray | None = None,
 ) -> FloatArray:
     """Chance that a surface at `range_m` is detected: logistic in SNR, less the dropout.
 
-    `incidence_deg`: between beam and surface normal, 0 without. 0 beyond the range and for `inf`.
+    `incidence_deg`: between beam and surface normal, 0 without. `answers`: uniform draws that
+    belong to the surface and decide on the dropout; without them it is part of the chance. 0
+    beyond the range and for `inf`.
     """
     inside = range_m <= preset.max_m
     distance = np.where(inside, np.maximum(range_m, 0.01), preset.max_m)
@@ -150,6 +168,8 @@ def detection_probability(
         oblique = obliqueness(incidence_deg)
         missed = preset.dropout + (preset.dropout_oblique - preset.dropout) * oblique
         target_db = target_db - OBLIQUE_LOSS_DB * oblique
+    if answers is not None:
+        missed = (answers < missed).astype(np.float64)
     level = snr_db(distance, target_db, preset, air)
     heard = 1.0 / (1.0 + np.exp(np.clip((HALF_SNR_DB - level) / SNR_WIDTH_DB, -50.0, 50.0)))
     return np.asarray(np.where(inside, (1.0 - missed) * heard, 0.0))
@@ -163,15 +183,17 @@ def measure_cm(
     incidence_deg: FloatArray | None = None,
     target_db: FloatArray | float = 0.0,
     air: Air = AIR,
+    answers: FloatArray | None = None,
 ) -> Int16Array:
     """Readings for true distances to the first surface in the beam, any shape.
 
     `range_m`: m, `inf` where nothing is in the beam. Answers int16 cm, 0 for no echo. A surface
-    nearer than the blind zone reads as the minimum range.
+    nearer than the blind zone reads as the minimum range. `answers`: as for
+    `detection_probability`.
     """
     noise = rng.standard_normal(range_m.shape)
     chance = rng.random(range_m.shape)
-    found = detection_probability(range_m, incidence_deg, target_db, preset, air)
+    found = detection_probability(range_m, incidence_deg, target_db, preset, air, answers=answers)
     seen = chance < found * (1.0 - preset.crosstalk)
     distance = np.where(seen, range_m, 0.0)
     distance += noise * (preset.sigma_m + preset.sigma_share * distance)

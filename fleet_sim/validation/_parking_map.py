@@ -4,18 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fleet_sim.models.arrays import FloatArray
-from fleet_sim.validation._drive_by import (
-    KMH,
-    Looks,
-    Matcher,
-    Passes,
-    Street,
-    carry,
-    drive,
-    find_dips,
-    judge,
-)
+from fleet_sim.models.arrays import FloatArray, IntArray
+from fleet_sim.validation._detectors import Looks, judge_share
+from fleet_sim.validation._drive_by import KMH, Passes, Street, drive
+from fleet_sim.validation._matching import Matcher, carry
 from fleet_sim.world.demand import DWELL_MEAN_S
 
 FLOW_PER_S = 120 / 3600
@@ -24,27 +16,34 @@ STEP_S = 60.0
 WARM_UP_S = 3600.0
 
 
-class LookError(NamedTuple):
-    """How often one look errs: learnt in another city than it is used in."""
+class Likelihood(NamedTuple):
+    """How likely each grade of a look is: learnt in another city than it is used in, [grades]."""
 
-    missed: float
-    """Of the stalls that are taken, the share called free."""
-    false_alarm: float
+    if_taken: FloatArray
+    if_free: FloatArray
 
 
-def look_error(street: Street, looks: Looks) -> LookError:
+def learn(street: Street, looks: Looks) -> Likelihood:
+    """Share of each grade among the looks at taken and at free stalls."""
     taken = street.kerb.truth.occupied[looks.stall]
-    return LookError(float((~looks.occupied[taken]).mean()), float(looks.occupied[~taken].mean()))
+    most = max(1, int(looks.grade.max()))
+
+    def shares(grade: IntArray) -> FloatArray:
+        # One more of each kind (Laplace): what was never seen is rare, not impossible.
+        count = np.bincount(grade, minlength=most + 1) + 1.0
+        return np.asarray(count / count.sum())
+
+    return Likelihood(shares(looks.grade[taken]), shares(looks.grade[~taken]))
 
 
 class BayesMap:
     """Two-state filter a stall: decay to the mean occupancy between looks, Bayes at a look."""
 
-    def __init__(self, n: int, occupancy: float, error: LookError) -> None:
+    def __init__(self, n: int, occupancy: float, likelihood: Likelihood) -> None:
         self.p: FloatArray = np.full(n, occupancy)
         self.last: FloatArray = np.full(n, occupancy)
         """The last look alone, as 0 or 1; the mean occupancy before the first."""
-        self._occupancy, self._error = occupancy, error
+        self._occupancy, self._likelihood = occupancy, likelihood
         # Who leaves does so once a mean dwell; in balance as many arrive.
         self._rate = 1.0 / DWELL_MEAN_S / (1.0 - occupancy)
 
@@ -55,12 +54,11 @@ class BayesMap:
         """Passes one after the other: two of one edge are two looks."""
         for row in np.unique(looks.row):
             at = looks.row == row
-            stall, seen = looks.stall[at], looks.occupied[at]
-            p = self.p[stall]
-            if_taken = np.where(seen, 1.0 - self._error.missed, self._error.missed)
-            if_free = np.where(seen, self._error.false_alarm, 1.0 - self._error.false_alarm)
-            self.p[stall] = p * if_taken / (p * if_taken + (1.0 - p) * if_free)
-            self.last[stall] = seen
+            stall, grade = looks.stall[at], looks.grade[at]
+            taken = self.p[stall] * self._likelihood.if_taken[grade]
+            free = (1.0 - self.p[stall]) * self._likelihood.if_free[grade]
+            self.p[stall] = taken / (taken + free)
+            self.last[stall] = looks.occupied[at]
 
 
 class History(NamedTuple):
@@ -97,13 +95,13 @@ def run(
     occupancy: float,
     penetration: float,
     hours: float,
-    error: LookError,
+    likelihood: Likelihood,
     *,
     matched: bool = True,
     speed_mps: float = 30 * KMH,
 ) -> History:
     """Let cars park and sensors pass at Poisson times; `penetration` of the flow carry one."""
-    believed = BayesMap(street.city.stalls.n, occupancy, error)
+    believed = BayesMap(street.city.stalls.n, occupancy, likelihood)
     matcher = Matcher(street) if matched else None
     rows: list[tuple[FloatArray, FloatArray, FloatArray]] = []
     steps = round((WARM_UP_S + hours * 3600.0) / STEP_S)
@@ -118,7 +116,7 @@ def run(
             passes: Passes = drive(street, edges, speed_mps)
             if matcher is not None:
                 passes = matcher(carry(passes))
-            believed.look(judge(street, passes, find_dips(passes)))
+            believed.look(judge_share(street, passes))
         if now_s > WARM_UP_S and k % 5 == 0:
             taken = street.kerb.truth.occupied.astype(np.float64)
             rows.append((believed.p.copy(), believed.last.copy(), taken))

@@ -1,6 +1,4 @@
-"""What the side-looking sensor met during the last second of driving."""
-
-from typing import NamedTuple
+"""What the side-looking sensor read during the last second of driving."""
 
 import numpy as np
 
@@ -10,21 +8,21 @@ from fleet_sim.models.ultrasonic import (
     NO_ECHO_CM,
     ULTRASONIC,
     UltrasonicPreset,
-    footprint_half_m,
     measure_cm,
+    noise_db,
 )
 from fleet_sim.models.ultrasonic_air import AIR, Air
+from fleet_sim.world.beam import Echoes, echoes
 from fleet_sim.world.fleet import CRUISING, Fleet
-from fleet_sim.world.kerb import BACKGROUND_DB, CAR_DB, CAR_HALF_WIDTH_M, Kerb
+from fleet_sim.world.kerb import CAR_HALF_WIDTH_M, Kerb
 
 SAMPLES = ULTRASONIC.rate_hz
 MIN_MPS, MAX_MPS = 1.0, 55 / 3.6
 """The sensor works while driving, up to 55 km/h (Bosch, Mercedes)."""
-_KEEP_S, _EVERY_S = 1.0, 0.05
-CORNER_RADIUS_M = 0.3
-"""A car's corners in plan are round (assumption). The nearest point of a round corner faces the
-sensor, so it is heard, but spreads the pulse: its echo loses `10 log10(1 + R/a)` (the divergence
-of a pulse reflected by a cylinder of radius a)."""
+DELAY_S = 0.05
+"""What readings take through the vehicle's network; the sensor's cycle runs free, so that each
+vehicle's last sample is up to a cycle older than that (assumption)."""
+_KEEP_S, _EVERY_S = 1.1, 0.05
 
 
 class Path:
@@ -66,13 +64,15 @@ class Path:
         return np.asarray(back.T)
 
 
-class Met(NamedTuple):
-    """The first surface in the beam, [k]."""
+def delay_s(idx: IntArray) -> FloatArray:
+    """By how much the samples of vehicles `idx` [k] are older than their message says, s [k]."""
+    return np.asarray(DELAY_S + _phase(idx) / ULTRASONIC.rate_hz)
 
-    range_m: FloatArray
-    """`inf` for none."""
-    incidence_deg: FloatArray
-    target_db: FloatArray
+
+def _phase(idx: IntArray) -> FloatArray:
+    """Share of a sensor's cycle by which it is behind the message's, 0 to 1, for good."""
+    # The golden ratio's multiples fill an interval evenly.
+    return np.asarray(idx * 0.6180339887498949 % 1.0)
 
 
 def sense(
@@ -85,11 +85,12 @@ def sense(
     air: Air = AIR,
     preset: UltrasonicPreset = ULTRASONIC,
 ) -> tuple[Int16Array, BoolArray]:
-    """Readings of the last second, cm int16 [k, 20], oldest first, the last one now; and whether
-    the sensor is on, bool [k]. All zero where it is off. `draws`: of the vehicles `idx` [k].
+    """Readings of the last second, cm int16 [k, 20], oldest first, and whether the sensor is on,
+    bool [k]. All zero where it is off. `draws`: of the vehicles `idx` [k].
 
-    Correct across a crossing and when a stall changed hands within the second (the last change;
-    an earlier one of the same stall in the same second is not seen).
+    The last one was taken `delay_s` ago. Correct across a crossing and when a stall changed hands
+    within the second (the last change; an earlier one of the same stall in the same second is not
+    seen).
     """
     readings = np.full((idx.size, SAMPLES), NO_ECHO_CM, dtype=np.int16)
     v = fleet.v[idx]
@@ -97,9 +98,13 @@ def sense(
     rows = np.flatnonzero(on)
     if rows.size:
         who = idx[rows]
-        ages = np.arange(SAMPLES - 1, -1, -1) / ULTRASONIC.rate_hz
-        back = path.back_m(who, ages, now_s, fleet.odo)
-        met = _met_on_the_way(fleet, kerb, who, back, now_s - ages, preset)
+        # One more moment than samples: a free-running cycle lies between two of them.
+        ages = DELAY_S + np.arange(SAMPLES, -1, -1) / ULTRASONIC.rate_hz
+        phase = _phase(who)[:, None]
+        grid = path.back_m(who, ages, now_s, fleet.odo)
+        back = grid[:, 1:] + phase * (grid[:, :-1] - grid[:, 1:])
+        at_s = now_s - ages[1:] - phase / ULTRASONIC.rate_hz
+        met = _met_on_the_way(fleet, kerb, who, back, at_s, preset)
         readings[rows] = measure_cm(
             met.range_m,
             draws.take(rows),
@@ -107,6 +112,7 @@ def sense(
             incidence_deg=met.incidence_deg,
             target_db=met.target_db,
             air=air,
+            answers=met.answers,
         )
     return readings, on
 
@@ -118,8 +124,8 @@ def _met_on_the_way(
     back: FloatArray,
     at_s: FloatArray,
     preset: UltrasonicPreset,
-) -> Met:
-    """What was met `back` [k, samples] m ago, at `at_s` [samples]; [k, samples]."""
+) -> Echoes:
+    """What was met `back` [k, samples] m ago, at `at_s` [k, samples]; [k, samples]."""
     roads = fleet.city.roads
     s = fleet.x[who, None] - back
     before = s < 0
@@ -127,97 +133,11 @@ def _met_on_the_way(
     s = np.where(before, s + roads.length[edge], s)
     known = (edge >= 0) & (s >= 0) & (at_s >= fleet.on_road_since_s[who, None])
     edge, s = edge[known], np.minimum(s[known], roads.length[edge[known]] - 1e-6)
-    when = np.broadcast_to(at_s, known.shape)[known]
     sensor = np.broadcast_to((fleet.right_m(who) + CAR_HALF_WIDTH_M)[:, None], known.shape)[known]
-    found = meet(kerb, edge, s, sensor, when, preset)
-    met = Met(np.full(known.shape, np.inf), np.zeros(known.shape), np.zeros(known.shape))
-    for whole, part in zip(met, found, strict=True):
+    noise = np.broadcast_to(noise_db(fleet.v[who])[:, None], known.shape)[known]
+    found = echoes(kerb, edge, s, sensor, at_s[known], noise, preset)
+    none = np.full(known.shape, np.inf)
+    on_the_way = Echoes(none, *(np.zeros(known.shape) for _ in range(3)))
+    for whole, part in zip(on_the_way, found, strict=True):
         whole[known] = part
-    return met
-
-
-def meet(
-    kerb: Kerb,
-    edge: IntArray,
-    s: FloatArray,
-    sensor: FloatArray,
-    when: FloatArray,
-    preset: UltrasonicPreset = ULTRASONIC,
-) -> Met:
-    """What a beam to the right meets first, all [k].
-
-    `s`: of the sensor along `edge`, m, 0 to below its length; `sensor`: how far right of the
-    lane's centre it is, m; `when`: s, now or within the second before.
-    """
-    stalls, things = kerb.stalls, kerb.things
-    cell = stalls.cell(edge, s)
-    met = Met(
-        stalls.cell_background_m[cell] - sensor, np.zeros(s.size), np.full(s.size, BACKGROUND_DB)
-    )
-    nearest = stalls.cell_stall[cell].astype(np.int64)
-    if stalls.n:
-        # A car may reach into the beam from the stall on either side of the nearest one's middle.
-        beside = nearest + np.where(s > stalls.offset[nearest], 1, -1)
-        for stall in (nearest, beside):
-            inside = np.clip(stall, 0, stalls.n - 1)
-            same = (stall >= 0) & (stall < stalls.n) & (nearest >= 0)
-            same &= stalls.edge[inside] == edge
-            earlier = when < kerb.changed_s[inside]
-            same &= np.where(earlier, kerb.was_occupied[inside], kerb.truth.occupied[inside])
-            at = np.flatnonzero(same)
-            row, inside = earlier[at].astype(np.int64), inside[at]
-            along = s[at] - kerb.centre[row, inside]
-            _nearer(
-                met,
-                at,
-                along,
-                kerb.half[row, inside],
-                kerb.side[row, inside] - sensor[at],
-                kerb.yaw_deg[row, inside],
-                CAR_DB,
-                preset,
-            )
-    thing = things.cell[cell]
-    at = np.flatnonzero(thing >= 0)
-    if at.size:
-        which = thing[at]
-        _nearer(
-            met,
-            at,
-            s[at] - things.centre[which],
-            things.half[which],
-            things.side[which] - sensor[at],
-            things.yaw_deg[which],
-            things.target_db[which],
-            preset,
-        )
-    return met
-
-
-def _nearer(
-    met: Met,
-    at: IntArray,
-    along: FloatArray,
-    half: FloatArray,
-    side: FloatArray,
-    yaw_deg: FloatArray,
-    target_db: FloatArray | float,
-    preset: UltrasonicPreset,
-) -> None:
-    """Put the boxes into `met[at]` where they are in the beam and nearer than what is there.
-
-    `along`: of the sensor from the box's middle; the rest as in `Kerb`, `side` from the sensor.
-    """
-    beyond = np.maximum(np.abs(along) - half, 0.0)
-    # A box that stands askew is nearer at one end.
-    side = np.maximum(side + np.clip(along, -half, half) * np.tan(np.radians(yaw_deg)), 0.05)
-    distance = np.hypot(side, beyond)
-    hit = (beyond <= footprint_half_m(side, preset)) & (distance < met.range_m[at])
-    at = at[hit]
-    distance, beyond = distance[hit], beyond[hit]
-    met.range_m[at] = distance
-    met.incidence_deg[at] = np.abs(yaw_deg[hit]) + np.degrees(np.arcsin(beyond / distance))
-    round_db = np.where(beyond > 0.0, 10.0 * np.log10(1.0 + distance / CORNER_RADIUS_M), 0.0)
-    if isinstance(target_db, np.ndarray):
-        target_db = target_db[hit]
-    met.target_db[at] = target_db - round_db
+    return on_the_way

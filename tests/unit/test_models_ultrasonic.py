@@ -5,6 +5,7 @@ import pytest
 
 from fleet_sim.models.ultrasonic import (
     NO_ECHO_CM,
+    QUIET_MPS,
     RELIABLE_SNR_DB,
     ULTRASONIC,
     ULTRASONICS,
@@ -12,10 +13,19 @@ from fleet_sim.models.ultrasonic import (
     detection_probability,
     footprint_half_m,
     measure_cm,
+    noise_db,
     snr_db,
     ultrasonic,
 )
 from fleet_sim.models.ultrasonic_air import Air, absorption_db_per_m
+from fleet_sim.models.ultrasonic_surface import (
+    CAR_SPREAD_DB,
+    FLANK_RADIUS_M,
+    body_strength_db,
+    patch_draws,
+    patch_of,
+    spread_loss_db,
+)
 
 N = 40_000
 
@@ -122,3 +132,58 @@ def test_shape_and_type_are_kept() -> None:
     reading = measure_cm(np.full((3, ULTRASONIC.rate_hz), 1.0), np.random.default_rng(6))
     assert reading.shape == (3, 20)
     assert reading.dtype == np.int16
+
+
+def test_noise_grows_by_35_db_a_decade_of_speed_above_the_sensors_own() -> None:
+    at_rest, quiet, tenfold = noise_db(np.array([0.0, QUIET_MPS, 10 * QUIET_MPS]))
+    assert at_rest == 0.0
+    assert quiet == pytest.approx(3.01, abs=0.01)
+    assert tenfold == pytest.approx(35.0, abs=0.01)
+
+
+def test_a_flank_within_parking_aids_reach_is_reliable_up_to_their_55_km_h() -> None:
+    reach = np.array([1.5])
+    level = snr_db(reach, -spread_loss_db(reach, FLANK_RADIUS_M)) - noise_db(55 / 3.6)
+    assert RELIABLE_SNR_DB < level[0] < RELIABLE_SNR_DB + 2.0
+
+
+def test_dropout_that_belongs_to_the_surface_strikes_the_same_places_each_time() -> None:
+    answers = np.random.default_rng(1).random(N)
+    first, second = (
+        measure_cm(np.full(N, 1.0), np.random.default_rng(seed), answers=answers) == NO_ECHO_CM
+        for seed in (2, 3)
+    )
+    assert (first == second).mean() > 0.98
+    assert first[answers < 0.02].mean() > 0.98
+    assert first[answers >= 0.02].mean() < 0.005
+
+
+def test_patches_answer_at_random_but_always_alike() -> None:
+    body = np.full(N, 12345)
+    along = np.arange(N) * 0.5 + 0.25 - 3.0
+    sensor = np.full(N, 0.9)
+    answers, strength_db = patch_draws(patch_of(body, along), sensor)
+    again = patch_draws(patch_of(body, along + 0.2), sensor)
+    assert (again[0] == answers).all()
+    assert (again[1] == strength_db).all()
+    power = 10 ** (strength_db / 10)
+    assert answers.mean() == pytest.approx(0.5, abs=0.01)
+    assert power.mean() == pytest.approx(1.0, abs=0.02)
+    # Exponential: its standard deviation is its mean.
+    assert power.std() == pytest.approx(1.0, abs=0.03)
+    for other in (
+        patch_draws(patch_of(body, along), sensor + 1e-4),
+        patch_draws(patch_of(body + 1, along), sensor),
+        patch_draws(patch_of(body, along + 0.5), sensor),
+    ):
+        assert abs(np.corrcoef(answers, other[0])[0, 1]) < 0.02
+        assert abs(np.corrcoef(answers, other[1])[0, 1]) < 0.02
+    assert abs(np.corrcoef(answers, power)[0, 1]) < 0.02
+
+
+def test_cars_differ_in_strength_and_keep_theirs() -> None:
+    bodies = np.random.default_rng(1).standard_normal(N).view(np.int64)
+    strength = body_strength_db(bodies)
+    assert strength.mean() == pytest.approx(0.0, abs=0.1)
+    assert strength.std() == pytest.approx(CAR_SPREAD_DB, rel=0.02)
+    assert (body_strength_db(bodies[::-1]) == strength[::-1]).all()

@@ -3,21 +3,12 @@
 import numpy as np
 import pytest
 
-from fleet_sim.models.gnss import OPEN, STREET
+from fleet_sim.models.gnss import STREET
 from fleet_sim.validation import _parking_map as parking
-from fleet_sim.validation import ultrasonic
-from fleet_sim.validation._drive_by import (
-    KMH,
-    Dips,
-    Looks,
-    Matcher,
-    Passes,
-    Street,
-    carry,
-    drive,
-    find_dips,
-    judge,
-)
+from fleet_sim.validation import ultrasonic, ultrasonic_parking
+from fleet_sim.validation._detectors import Dips, Looks, find_dips, judge, judge_share
+from fleet_sim.validation._drive_by import KMH, OCCUPANCY, Passes, Street, drive
+from fleet_sim.validation._matching import Matcher, carry
 
 
 def passes(near: str, spacing_m: float, error_m: float = 0.0) -> Passes:
@@ -72,27 +63,57 @@ def test_a_car_looks_as_long_as_it_is_plus_the_footprint_at_any_speed() -> None:
 
 @pytest.fixture(scope="module")
 def street() -> Street:
-    return Street((8, 8), ultrasonic.OCCUPANCY, 3)
+    return Street((8, 8), OCCUPANCY, 3)
 
 
-def test_positions_carry_the_single_pass_error(street: Street) -> None:
+def test_what_a_single_pass_gets_wrong(street: Street) -> None:
     """Full sample in `make validate`. Ranges: twice the scatter between cities of this size."""
-    error = {
-        name: ultrasonic._error([street], 30, reception, how)
-        for name, reception, how in (
-            ("perfect", None, "fix"),
-            ("bridged", None, "bridged"),
-            ("open", OPEN, "fix"),
-            ("street", STREET, "fix"),
-            ("odometer", STREET, "odometer"),
-            ("matched", STREET, "matched"),
+    dip, share = ("fix", "dip"), ("fix", "share")
+    alone = ultrasonic_parking._errors([street], 30, None, (dip, ("fix", "bridged"), share))
+    fixed = ultrasonic_parking._errors(
+        [street], 30, STREET, (dip, ("matched", "dip"), ("matched", "share"))
+    )
+    matched = fixed["matched", "dip"]
+    assert 0.06 < alone[dip] < 0.13
+    assert alone[dip] > alone["fix", "bridged"] + 0.03 > alone[share] + 0.03
+    assert alone[share] < 0.01
+    assert alone[dip] + 0.02 < matched < fixed[dip] - 0.06
+    assert fixed["matched", "share"] < matched - 0.04
+
+
+@pytest.mark.parametrize("reception", [None, STREET])
+def test_faster_is_worse(street: Street, reception: int | None) -> None:
+    kind = ("fix", "dip")
+    slow, fast = (
+        ultrasonic_parking._errors([street], kmh, reception, (kind,))[kind] for kmh in (20, 50)
+    )
+    assert fast > slow + 0.04
+
+
+def test_the_share_of_near_samples_counts_what_is_over_a_stalls_middle(street: Street) -> None:
+    stalls = street.city.stalls
+    middle = float(stalls.offset[0])
+    s = middle + np.array([[-3.0, -2.3, -1.5, -0.5, 0.5, 1.5, 2.3, 3.0]])
+
+    def judged(cm: list[int], shift: float = 0.0) -> tuple[bool, int]:
+        run = Passes(
+            np.zeros(1, dtype=np.int64),
+            1.0,
+            s - shift,
+            np.array([cm], dtype=np.int16),
+            np.full(s.shape, shift),
+            np.ones(1),
         )
-    }
-    assert error["bridged"] < 0.01
-    assert 0.015 < error["perfect"] < 0.05
-    assert error["perfect"] + 0.02 < error["open"] < 0.14
-    assert error["street"] > error["odometer"] + 0.03 > error["matched"] + 0.06
-    assert 0.19 < error["street"] < 0.31
+        looks = judge_share(street, run)
+        at = np.flatnonzero(looks.stall == 0)
+        assert at.size == 1
+        return bool(looks.occupied[at[0]]), int(looks.grade[at[0]])
+
+    # Half the core reaches 2.345 m to either side: the first and the last sample do not count.
+    assert judged([120] * 8) == (True, 5)
+    assert judged([120, 0, 0, 0, 0, 0, 0, 120]) == (False, 0)
+    assert judged([0, 120, 0, 120, 0, 120, 0, 0]) == (True, 2)
+    assert judged([0, 300, 0, 120, 300, 120, 0, 0], shift=2.0) == (False, 2)
 
 
 def test_matching_along_the_track_finds_a_constant_shift(street: Street) -> None:
@@ -104,8 +125,11 @@ def test_matching_along_the_track_finds_a_constant_shift(street: Street) -> None
 
 
 def test_the_plain_map_is_bayes_and_forgets() -> None:
-    believed = parking.BayesMap(2, 0.6, parking.LookError(0.1, 0.2))
-    look = Looks(np.array([0, 1]), np.array([True, False]), np.zeros(2, dtype=np.int64))
+    believed = parking.BayesMap(
+        2, 0.6, parking.Likelihood(np.array([0.1, 0.9]), np.array([0.8, 0.2]))
+    )
+    seen = np.array([True, False])
+    look = Looks(np.array([0, 1]), seen, np.zeros(2, dtype=np.int64), seen.astype(np.int64))
     believed.look(look)
     assert believed.p == pytest.approx([0.54 / (0.54 + 0.08), 0.06 / (0.06 + 0.32)])
     assert believed.last.tolist() == [1.0, 0.0]
@@ -114,9 +138,10 @@ def test_the_plain_map_is_bayes_and_forgets() -> None:
 
 
 def test_more_sensors_make_a_better_map_with_honest_probabilities() -> None:
-    error = parking.LookError(0.09, 0.09)
+    kind = ("matched", "share")
+    worth = ultrasonic_parking._learn((kind,))[kind]
     few, many = (
-        parking.run(Street((4, 4), 0.7, 5), 0.7, share, 0.5, error) for share in (0.01, 0.06)
+        parking.run(Street((4, 4), 0.7, 5), 0.7, share, 0.5, worth) for share in (0.01, 0.06)
     )
     assert many.brier(many.p) < few.brier(few.p) - 0.02
     assert many.brier(many.p) < min(many.brier(many.last), many.brier(0.7))

@@ -4,15 +4,28 @@ import numpy as np
 import pytest
 
 from fleet_sim.models.noise import Noise
-from fleet_sim.models.ultrasonic import ULTRASONIC
+from fleet_sim.models.ultrasonic import ULTRASONIC, measure_cm
+from fleet_sim.models.ultrasonic_surface import FLANK_RADIUS_M, PATCH_M
 from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import City, GeneratedCity, Phase, VehicleGroup
 from fleet_sim.scenario.units import Duration, Fraction
-from fleet_sim.world import World, sonar
+from fleet_sim.world import World, beam, sonar
 from fleet_sim.world.fleet import PARKED
 from fleet_sim.world.truth import BACKGROUND
 
 ONE = np.array([0])
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Surfaces that answer every pulse alike, and silence: for tests of where and when."""
+
+    def always(patch: np.ndarray, sensor_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones(patch.size), np.zeros(patch.size)
+
+    monkeypatch.setattr(beam, "patch_draws", always)
+    monkeypatch.setattr(beam, "body_strength_db", lambda body: np.zeros(body.size))
+    monkeypatch.setattr(sonar, "noise_db", lambda v: np.zeros(np.shape(v)))
 
 
 class Probe:
@@ -70,6 +83,7 @@ def stall_with_neighbours(probe: Probe) -> int:
     return int(middle.argmin())
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("v", [4.0, 8.0, 13.0])
 @pytest.mark.parametrize("dt_s", [0.05, 0.1, 0.5])
 def test_a_car_looks_as_long_as_it_is_plus_the_footprint(v: float, dt_s: float) -> None:
@@ -86,8 +100,8 @@ def test_a_car_looks_as_long_as_it_is_plus_the_footprint(v: float, dt_s: float) 
             probe.move(1.0)
             cm, on = probe.sense(seed=int(1e6 * shift) + int(probe.now_s))
             assert on
-            # Cross-talk hardly ever reads as near as this car, and dropouts are made up for.
-            hits += (np.abs(cm - 100 * (kerb.side[0, stall] - 0.9)) < 12).sum() / 0.975
+            # Cross-talk hardly ever reads as near as this car.
+            hits += (np.abs(cm - 100 * (kerb.side[0, stall] - 0.9)) < 12).sum()
         apparent.append(hits * spacing)
     range_m = kerb.side[0, stall] - 0.9
     footprint = 2 * range_m * np.tan(np.radians(15))
@@ -95,37 +109,42 @@ def test_a_car_looks_as_long_as_it_is_plus_the_footprint(v: float, dt_s: float) 
     assert np.mean(apparent) == pytest.approx(expected, abs=max(0.2, spacing / 2))
 
 
-def test_the_last_sample_is_now_and_the_first_19_spacings_ago() -> None:
+@pytest.mark.usefixtures("plain")
+def test_the_last_sample_is_one_delay_ago_and_the_first_19_spacings_before_it() -> None:
     probe = Probe()
     stall = stall_with_neighbours(probe)
     probe.park(stall)
     edge = int(probe.world.city.stalls.edge[stall])
     rear = probe.kerb.centre[0, stall] - probe.kerb.half[0, stall]
-    probe.place(edge, rear - 10.0 + 0.5, 10.0)
+    assert sonar.delay_s(ONE)[0] == pytest.approx(0.05)
+    probe.place(edge, rear - 10.0 + 1.0, 10.0)
     probe.move(1.0)
     seen = np.array([probe.sense(seed)[0] for seed in range(60)])
     often = (seen > 0).mean(axis=0)
-    # It is 0.5 m past the car's rear end: this sample and the one before (0.5 m earlier) hit.
+    # It is 1 m past the car's rear end and was 0.5 m past it 50 ms ago: this sample and the one
+    # before hit.
     assert often[-1] > 0.9
     assert (often[:-2] < 0.1).all()
 
 
+@pytest.mark.usefixtures("plain")
 def test_what_changed_within_the_second_is_seen_as_it_was() -> None:
     probe = Probe()
     stall = stall_with_neighbours(probe)
     edge, centre = int(probe.world.city.stalls.edge[stall]), probe.world.city.stalls.offset[stall]
     probe.place(edge, centre - 2.6, 1.0)
     probe.move(3.0)
-    probe.park(stall, t_s=probe.now_s - 0.475)
+    probe.park(stall, t_s=probe.now_s - 0.525)
     often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
     assert (often[:10] < 0.1).all()
     assert (often[10:] > 0.85).all()
-    probe.kerb.free(probe.now_s - 0.225, np.array([stall]))
+    probe.kerb.free(probe.now_s - 0.275, np.array([stall]))
     often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
     assert (often[15:] < 0.1).all()
     assert (often[11:15] > 0.85).all()
 
 
+@pytest.mark.usefixtures("plain")
 def test_samples_before_a_crossing_are_of_the_edge_before() -> None:
     probe = Probe()
     stalls, roads = probe.world.city.stalls, probe.world.city.roads
@@ -163,6 +182,7 @@ def test_a_parked_vehicle_does_not_sense() -> None:
     assert (cm == 0).all()
 
 
+@pytest.mark.usefixtures("plain")
 def test_before_it_pulled_out_it_saw_nothing() -> None:
     probe = Probe()
     stall = stall_with_neighbours(probe)
@@ -170,12 +190,13 @@ def test_before_it_pulled_out_it_saw_nothing() -> None:
     centre = probe.world.city.stalls.offset[stall]
     probe.place(int(probe.world.city.stalls.edge[stall]), centre - 2.0, 2.0)
     probe.move(1.0)
-    probe.fleet.on_road_since_s[0] = probe.now_s - 0.475
+    probe.fleet.on_road_since_s[0] = probe.now_s - 0.525
     often = np.mean([probe.sense(seed)[0] > 0 for seed in range(60)], axis=0)
     assert (often[:10] < 0.1).all()
     assert (often[10:] > 0.85).all()
 
 
+@pytest.mark.usefixtures("plain")
 def test_things_behind_the_kerb_are_seen_where_no_car_is() -> None:
     probe = Probe()
     stalls = probe.world.city.stalls
@@ -186,6 +207,7 @@ def test_things_behind_the_kerb_are_seen_where_no_car_is() -> None:
     assert np.median(cm[cm > 0]) == pytest.approx(380, abs=3)
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_car_in_a_driveway_is_seen_like_any_other() -> None:
     probe = Probe()
     things, stalls = probe.kerb.things, probe.world.city.stalls
@@ -199,11 +221,12 @@ def test_a_car_in_a_driveway_is_seen_like_any_other() -> None:
     assert np.median(cm[-8:]) == pytest.approx(100 * (things.side[car] - 0.9), abs=12)
 
 
-def met(probe: Probe, stall: int, s: np.ndarray) -> sonar.Met:
+def met(probe: Probe, stall: int, s: np.ndarray) -> beam.Met:
     edge = np.full(s.size, probe.world.city.stalls.edge[stall])
-    return sonar.meet(probe.kerb, edge, s, np.full(s.size, 0.9), np.full(s.size, np.inf))
+    return beam.meet(probe.kerb, edge, s, np.full(s.size, 0.9), np.full(s.size, np.inf))
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_flank_mirrors_and_a_corner_is_weaker_and_oblique() -> None:
     probe = Probe()
     stall = stall_with_neighbours(probe)
@@ -216,11 +239,11 @@ def test_a_flank_mirrors_and_a_corner_is_weaker_and_oblique() -> None:
     assert found.range_m[:3] == pytest.approx(side / np.cos(np.radians([0, 10, 14.9])))
     assert found.range_m[3] == np.inf
     assert found.incidence_deg[:3] == pytest.approx([0, 10, 14.9])
-    assert found.target_db[0] == 0.0
-    expected = -10 * np.log10(1 + found.range_m[1:3] / sonar.CORNER_RADIUS_M)
-    assert found.target_db[1:3] == pytest.approx(expected)
+    radius = np.array([FLANK_RADIUS_M, beam.CORNER_RADIUS_M, beam.CORNER_RADIUS_M])
+    assert found.target_db[:3] == pytest.approx(-10 * np.log10(1 + found.range_m[:3] / radius))
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_car_that_stands_askew_is_nearer_at_one_end_and_seen_askew() -> None:
     probe = Probe()
     stall = stall_with_neighbours(probe)
@@ -231,3 +254,105 @@ def test_a_car_that_stands_askew_is_nearer_at_one_end_and_seen_askew() -> None:
     found = met(probe, stall, np.array([middle - 1.5, middle, middle + 1.5]))
     assert found.range_m[2] - found.range_m[0] == pytest.approx(3 * np.tan(np.radians(3)))
     assert found.incidence_deg == pytest.approx([3.0] * 3)
+
+
+def test_each_vehicle_has_its_own_delay_of_50_to_100_ms() -> None:
+    delays = sonar.delay_s(np.arange(2000))
+    assert delays.min() >= 0.05
+    assert delays.max() <= 0.10
+    assert np.histogram(delays, 10, (0.05, 0.10))[0] == pytest.approx(np.full(10, 200), abs=2)
+    assert (sonar.delay_s(np.array([7, 7])) == delays[7]).all()
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.9])
+def test_a_sensors_cycle_lies_between_the_messages_moments(
+    phase: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sonar, "_phase", lambda idx: np.full(idx.size, phase))
+    assert sonar.delay_s(ONE)[0] == pytest.approx(0.05 + 0.05 * phase)
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    kerb = probe.kerb
+    kerb.yaw_deg[0, stall] = 0.0
+    footprint = (kerb.side[0, stall] - 0.9) * np.tan(np.radians(15))
+    begins = kerb.centre[0, stall] - kerb.half[0, stall] - footprint
+    edge = int(probe.world.city.stalls.edge[stall])
+    for past, met in ((-0.04, False), (0.04, True)):
+        probe.place(edge, begins + past + 10.0 * (0.05 + 0.05 * phase) - 10.0, 10.0)
+        probe.move(1.0)
+        assert bool(probe.sense()[0][-1] > 0) is met
+
+
+def lost(probe: Probe, stall: int, along: np.ndarray, sensor: float) -> np.ndarray:
+    """Whether a quiet sensor hears nothing of the car `along` m from its middle."""
+    k = along.size
+    stalls, kerb = probe.world.city.stalls, probe.kerb
+    met = beam.echoes(
+        kerb,
+        np.full(k, stalls.edge[stall]),
+        kerb.centre[0, stall] + along,
+        np.full(k, sensor),
+        np.full(k, np.inf),
+        12.0,
+    )
+    return (
+        measure_cm(
+            met.range_m,
+            np.random.default_rng(1),
+            incidence_deg=met.incidence_deg,
+            target_db=met.target_db,
+            answers=met.answers,
+        )
+        == 0
+    )
+
+
+def test_echoes_are_lost_by_patches_of_the_car_not_by_pulses() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    centres = np.arange(-3, 3) * PATCH_M + PATCH_M / 2
+    offsets = np.array([-0.15, 0.15])
+    along = (centres[:, None] + offsets).ravel()
+    passes = np.array([lost(probe, stall, along, 0.9 + k * 1e-3) for k in range(-120, 120)])
+    one, other = passes[:, ::2], passes[:, 1::2]
+    assert 0.02 < one.mean() < 0.4
+    # Within a patch a lost echo comes with the next one; between patches it tells nothing.
+    assert other[one].mean() > 0.6
+    assert other[:, 1:][one[:, :-1]].mean() < one.mean() + 0.1
+
+
+def test_a_vehicle_meets_the_same_patches_in_any_steps() -> None:
+    cm = []
+    for dt_s in (0.05, 0.1, 0.5):
+        probe = Probe(dt_s)
+        stall = stall_with_neighbours(probe)
+        probe.park(stall)
+        edge = int(probe.world.city.stalls.edge[stall])
+        probe.place(edge, probe.kerb.centre[0, stall] - 7.0, 10.0)
+        probe.move(1.0)
+        cm.append(probe.sense()[0])
+    assert (cm[0] > 0).sum() >= 4
+    assert (cm[0] == cm[1]).all()
+    assert (cm[0] == cm[2]).all()
+
+
+def test_a_fast_vehicle_hears_less() -> None:
+    heard = []
+    for v in (5.0, 14.0):
+        probe = Probe()
+        stall = stall_with_neighbours(probe)
+        probe.park(stall)
+        edge, centre = int(probe.world.city.stalls.edge[stall]), probe.kerb.centre[0, stall]
+        near = []
+        for k in range(60):
+            probe.fleet.lane_bias[0] = (k - 30) * 1e-3
+            probe.place(edge, centre + 2.0 - v, v)
+            probe.move(1.0)
+            # What was sampled within 2 m of the car's middle.
+            at = 2.0 - v * (0.05 + np.arange(19, -1, -1) / 20)
+            near.append((probe.sense(k)[0] > 0)[np.abs(at) < 2.0].mean())
+        heard.append(np.mean(near))
+    assert heard[0] > heard[1] + 0.02
