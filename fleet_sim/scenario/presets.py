@@ -22,7 +22,10 @@ from fleet_sim.scenario.physical import (
     Resistance,
 )
 from fleet_sim.scenario.strict import (
-    Name,
+    OwnRadioName,
+    OwnReceiverName,
+    OwnSensorName,
+    OwnVehicleName,
     RadioName,
     ReceiverName,
     SensorName,
@@ -285,11 +288,11 @@ class OwnSensor(Strict, frozen=True, kw_only=True):
 class Presets(Strict, frozen=True, kw_only=True):
     """Presets of your own, by name; a built-in one's name is refused."""
 
-    vehicles: dict[Name, OwnVehicle] = field(default_factory=dict)
+    vehicles: dict[OwnVehicleName, OwnVehicle] = field(default_factory=dict)
     """For `vehicle` of a group."""
-    radios: dict[Name, OwnRadio] = field(default_factory=dict)
+    radios: dict[OwnRadioName, OwnRadio] = field(default_factory=dict)
     """For `radio` of a group."""
-    receivers: dict[Name, OwnReceiver] = field(default_factory=dict)
+    receivers: dict[OwnReceiverName, OwnReceiver] = field(default_factory=dict)
     """For `receiver` of a group."""
-    sensors: dict[Name, OwnSensor] = field(default_factory=dict)
+    sensors: dict[OwnSensorName, OwnSensor] = field(default_factory=dict)
     """For `sensor` of a group."""

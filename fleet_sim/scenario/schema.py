@@ -131,6 +131,8 @@ class _Builder:
         text = {"type": "string", **limits}
         if names and extra["catalog"] in OWN_KINDS:
             return {"anyOf": [{"enum": list(names)}, text]}  # or one of the scenario's own
+        if taken := getattr(self._catalog, extra.get("not_in", ""), ()):
+            return {**text, "not": {"enum": list(taken)}}
         return {"enum": list(names)} if names else text
 
 

@@ -16,6 +16,16 @@ ReceiverName = Annotated[
     str, Meta(pattern=NAME, extra={"catalog": "receivers", "allowed": NAME_RULE})
 ]
 SensorName = Annotated[str, Meta(pattern=NAME, extra={"catalog": "sensors", "allowed": NAME_RULE})]
+OwnVehicleName = Annotated[
+    str, Meta(pattern=NAME, extra={"not_in": "vehicles", "allowed": NAME_RULE})
+]
+OwnRadioName = Annotated[str, Meta(pattern=NAME, extra={"not_in": "radios", "allowed": NAME_RULE})]
+OwnReceiverName = Annotated[
+    str, Meta(pattern=NAME, extra={"not_in": "receivers", "allowed": NAME_RULE})
+]
+OwnSensorName = Annotated[
+    str, Meta(pattern=NAME, extra={"not_in": "sensors", "allowed": NAME_RULE})
+]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -162,11 +162,11 @@ def _places(own: spec.Places, base: RadioPreset | None) -> tuple[Place, ...]:
     if missing:
         raise UnfitError(missing)
     bad = made[1]["area_share"] + made[2]["area_share"]
-    if bad > 1.0:
+    if bad > 1.0 + 1e-9:  # sums of decimal fractions are off by less
         weak, hole = (Fraction(made[i]["area_share"]) for i in (1, 2))
         problem = f"{hole} is not allowed beside {weak} of weak places (allowed: 100% in sum)"
         raise UnfitError([(("places", "hole", "area_share"), problem)])
-    made[0]["area_share"] = round(1.0 - bad, 12)
+    made[0]["area_share"] = max(round(1.0 - bad, 12), 0.0)
     return tuple(Place(**figures) for figures in made)
 
 

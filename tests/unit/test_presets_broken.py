@@ -168,7 +168,7 @@ BROKEN = [
         f"{HEAD}presets:\n  vehicles:\n    leaf_30: {{base: bolt_2017}}\n",
         "x.yaml:6: presets.vehicles.leaf_30: 'leaf_30' is a built-in preset (allowed: another "
         "name, base: leaf_30)",
-        BEYOND,
+        IN_SCHEMA,
     ),
     (
         f"{HEAD}presets:\n  vehicles:\n    my van: {{base: leaf_30}}\n",
