@@ -355,6 +355,7 @@ def schema() -> None:
     fleet-sim presets
     fleet-sim presets vehicles
     fleet-sim presets radios --json
+    fleet-sim presets vehicles --scenario scenarios/winter_vans.yaml
     """,
 )
 @click.argument(
@@ -362,21 +363,34 @@ def schema() -> None:
     required=False,
     type=click.Choice(["vehicles", "radios", "receivers", "sensors"]),
 )
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), help="List the presets of this scenario too."
+)
+@set_option
 @json_option
 @click.option("--markdown", is_flag=True, help="The tables of docs/presets.md.")
-def presets(kind: str | None, as_json: bool, markdown: bool) -> None:
+@reports_errors
+def presets(
+    kind: str | None,
+    scenario: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    markdown: bool,
+) -> None:
     """List the built-in presets with their figures and where those come from."""
+    from fleet_sim.engine.catalog import load_scenario
     from fleet_sim.engine.presets import KINDS, presets_json, presets_markdown, presets_tables
 
     kinds = KINDS if kind is None else (kind,)
+    loaded = None if scenario is None else load_scenario(scenario, overrides=overrides)
     if as_json:
-        click.echo(msgspec.json.encode(presets_json(kinds)))
+        click.echo(msgspec.json.encode(presets_json(kinds, loaded)))
     elif markdown:
         click.echo(presets_markdown(), nl=False)
     else:
         console = Console(highlight=False)
         for each in kinds:
-            table, sources = presets_tables(each)
+            table, sources = presets_tables(each, loaded)
             console.print(table)
             for line in sources:
                 console.print(f"[bold]{line.partition(':')[0]}[/]:{line.partition(':')[2]}")

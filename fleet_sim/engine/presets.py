@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from fleet_sim.scenario import enc_hook, json_schema
+from fleet_sim.scenario import Scenario, enc_hook, json_schema
 from fleet_sim.scenario.presets import OWN_KINDS
 from fleet_sim.scenario.quantity import Quantity
 from fleet_sim.world.equipment import describe_presets
@@ -20,9 +20,10 @@ _STRUCTS = {
 }
 
 
-def presets_json(kinds: Sequence[str]) -> dict[str, Any]:
-    """By kind and name: all figures, as a scenario would give them, nothing rounded."""
-    found = describe_presets()
+def presets_json(kinds: Sequence[str], scenario: Scenario | None = None) -> dict[str, Any]:
+    """By kind and name: all figures, as a scenario would give them, nothing rounded. With a
+    scenario its own presets too."""
+    found = describe_presets(scenario)
     plain = {kind: msgspec.to_builtins(found[kind], enc_hook=enc_hook) for kind in kinds}
     return {
         kind: {name: _set(figures) for name, figures in presets.items()}
@@ -30,9 +31,9 @@ def presets_json(kinds: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def presets_tables(kind: str) -> tuple[Table, list[str]]:
+def presets_tables(kind: str, scenario: Scenario | None = None) -> tuple[Table, list[str]]:
     """A table with a column for each preset, and a line for each with its source."""
-    presets = describe_presets()[kind]
+    presets = describe_presets(scenario)[kind]
     table = Table(title=kind, title_justify="left", header_style="bold")
     table.add_column("field", no_wrap=True)
     for name in presets:

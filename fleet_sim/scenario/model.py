@@ -2,8 +2,8 @@
 
 Quantities carry their unit in the YAML (`30s`, `5%`, `35km/h`) and in the attribute's name. The
 text below a field is its description in the JSON Schema. What a type alone cannot say stands in
-`Meta.extra`: `min` and `max` bound a quantity, `catalog` names the list of presets that are known, and
-`not_in` the one whose names are taken.
+`Meta.extra`: `min` and `max` bound a quantity, `catalog` names the list of presets that are known,
+and `not_in` the one whose names are taken.
 """
 
 import datetime as dt

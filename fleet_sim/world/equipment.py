@@ -34,14 +34,18 @@ class _Kind(NamedTuple):
     what: str
     built_in: Mapping[str, Any]
     make: Callable[[str, Any, Any], Any]
+    describe: Callable[[Any], Any]
 
 
 def _kinds() -> tuple[_Kind, ...]:
+    cars = {name: Car(preset, {}) for name, preset in VEHICLES.items()}
+    radios = {**RADIOS, NO_RADIO: WIRED}
+    sensors = {**ULTRASONICS, NO_SENSOR: None}
     return (
-        _Kind("vehicles", "vehicle", {k: Car(v, {}) for k, v in VEHICLES.items()}, make_vehicle),
-        _Kind("radios", "radio", {**RADIOS, NO_RADIO: WIRED}, make_radio),
-        _Kind("receivers", "receiver", RECEIVERS, make_receiver),
-        _Kind("sensors", "sensor", {**ULTRASONICS, NO_SENSOR: None}, make_sensor),
+        _Kind("vehicles", "vehicle", cars, make_vehicle, lambda car: describe_vehicle(car.preset)),
+        _Kind("radios", "radio", radios, make_radio, describe_radio),
+        _Kind("receivers", "receiver", RECEIVERS, make_receiver, describe_receiver),
+        _Kind("sensors", "sensor", sensors, make_sensor, describe_sensor),
     )
 
 
@@ -72,15 +76,16 @@ def names_of_presets() -> dict[str, tuple[str, ...]]:
     return {kind.field: tuple(kind.built_in) for kind in _kinds()}
 
 
-def describe_presets() -> dict[str, dict[str, Any]]:
-    """By kind and name: the built-in presets in a scenario's own terms (`OwnVehicle`, …), every
-    figure filled in. `none` is not among them."""
-    return {
-        "vehicles": {name: describe_vehicle(preset) for name, preset in VEHICLES.items()},
-        "radios": {name: describe_radio(preset) for name, preset in RADIOS.items()},
-        "receivers": {name: describe_receiver(preset) for name, preset in RECEIVERS.items()},
-        "sensors": {name: describe_sensor(preset) for name, preset in ULTRASONICS.items()},
-    }
+def describe_presets(scenario: Scenario | None = None) -> dict[str, dict[str, Any]]:
+    """By kind and name: the built-in presets and a scenario's own in a scenario's terms
+    (`OwnVehicle`, …), every figure filled in. `none` is not among them."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in _kinds():
+        own = {} if scenario is None else getattr(scenario.presets, kind.field)
+        maker = _Maker(kind, own)
+        names = [name for name in (*kind.built_in, *own) if name not in (NO_RADIO, NO_SENSOR)]
+        found[kind.field] = {name: kind.describe(maker.made(name)) for name in names}
+    return found
 
 
 def check_presets(scenario: Scenario) -> list[Finding]:

@@ -267,6 +267,11 @@ BROKEN = [
         "lte_simple has no handovers)",
         BEYOND,
     ),
+    (
+        radio("base: none, rtt: 10ms"),
+        "x.yaml:6: presets.radios.mine.base: 'none' is no radio (allowed: a radio)",
+        BEYOND,
+    ),
     # Receivers and sensors.
     (
         presets("receivers", "base: phone, hot_start: 40s"),
