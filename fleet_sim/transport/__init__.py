@@ -1,6 +1,13 @@
 """MQTT connections of a shard's vehicles, swappable behind one Protocol."""
 
 from fleet_sim.transport.base import ConnectError, Listener, RadioTransport, Transport
+from fleet_sim.transport.choice import (
+    KINDS,
+    Kind,
+    TransportError,
+    check_transport,
+    make_transport,
+)
 from fleet_sim.transport.memory import MemoryTransport
 from fleet_sim.transport.native import NativeTransport
 from fleet_sim.transport.settings import (
@@ -13,8 +20,10 @@ from fleet_sim.transport.settings import (
 )
 
 __all__ = [
+    "KINDS",
     "Certificate",
     "ConnectError",
+    "Kind",
     "LinkSettings",
     "Listener",
     "MemoryTransport",
@@ -23,6 +32,9 @@ __all__ = [
     "Secret",
     "Tls",
     "Transport",
+    "TransportError",
     "WebSocket",
     "Will",
+    "check_transport",
+    "make_transport",
 ]

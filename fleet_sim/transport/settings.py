@@ -118,6 +118,8 @@ class LinkSettings(NamedTuple):
     """Of CONNECT and of every PUBLISH; `{vin}` in the values."""
     will: Will | None = None
     """`{vin}` in topic and payload."""
+    subscriptions: tuple[tuple[str, int], ...] = ()
+    """Topic filters, with `{vin}`, and their QoS. A vehicle is online when the broker has them."""
     connect_timeout_s: float = 15.0
     connect_rate: float = 200.0
     """Attempts a second over the shard."""
@@ -133,13 +135,12 @@ class LinkSettings(NamedTuple):
 
 def connect_packet(settings: LinkSettings, vin: str, *, first: bool) -> mqtt5.ConnectPacket:
     """CONNECT of the vehicle `vin`; `first` when no broker ever accepted it."""
-    clean = settings.clean_start
     will = settings.will
     return mqtt5.ConnectPacket(
         vin,
         username=None if settings.username is None else of_vehicle(settings.username, vin),
         password=None if settings.password is None else settings.password.text.encode(),
-        clean_start=clean == "always" or (clean == "first" and first),
+        clean_start=starts_clean(settings, first=first),
         keep_alive=settings.keepalive_s,
         session_expiry_interval=settings.session_expiry_s,
         receive_max=settings.receive_maximum,
@@ -153,6 +154,12 @@ def connect_packet(settings: LinkSettings, vin: str, *, first: bool) -> mqtt5.Co
             will_delay_interval=will.delay_s,
         ),
     )
+
+
+def starts_clean(settings: LinkSettings, *, first: bool) -> bool:
+    """Whether this connection begins without what the broker kept; `first` as above."""
+    clean = settings.clean_start
+    return clean == "always" or (clean == "first" and first)
 
 
 def user_properties(settings: LinkSettings, vin: str) -> list[tuple[str, str]]:
