@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet_sim.transport.adapted import AdaptedTransport, Client
 from fleet_sim.transport.base import Listener
-from fleet_sim.transport.link import short_reason
+from fleet_sim.transport.reasons import short_reason
 from fleet_sim.transport.mailbox import Mailbox
 from fleet_sim.transport.settings import LinkSettings, of_vehicle, starts_clean, user_properties
 from fleet_sim.vehicle import Message
@@ -53,7 +53,7 @@ class AioTransport(AdaptedTransport):
         worker.set_default_executor(self._pool)
         self.orders = Mailbox(worker, self._worker_failed)
         """For what the engine's thread has to say to the clients' thread."""
-        self._thread = threading.Thread(target=worker.run_forever, name="aiomqtt", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="aiomqtt", daemon=True)
         self._thread.start()
 
     def _client(self, i: int, *, first: bool) -> Client:
@@ -64,14 +64,16 @@ class AioTransport(AdaptedTransport):
         worker = self._worker
         worker.call_soon_threadsafe(worker.stop)
         await asyncio.to_thread(self._thread.join)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self) -> None:
+        worker = self._worker
+        worker.run_forever()
         # What was under way when the time to close was over ends here.
         left = asyncio.all_tasks(worker)
         for task in left:
             task.cancel()
-        await asyncio.to_thread(
-            lambda: worker.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        )
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        worker.run_until_complete(_all(left))
         worker.close()
 
     def _worker_failed(self, error: Exception) -> None:
@@ -297,6 +299,9 @@ class _CodedClient(aiomqtt.Client):
 
     def _on_disconnect(self, client: Paho, userdata: Any, flags: Any, *rest: Any) -> None:
         self.told_to_go = flags.is_disconnect_packet_from_server
+        if not self._connected.done():
+            # aiomqtt would go on waiting for CONNACK until its time is over.
+            self._connected.set_exception(aiomqtt.MqttError("closed by the broker"))
         super()._on_disconnect(client, userdata, flags, *rest)
 
     def _on_publish(
@@ -310,6 +315,10 @@ class _CodedClient(aiomqtt.Client):
         packet_id = self._packet_ids.pop(mid, 0)
         if packet_id:
             self._tell(packet_id, reason_code.value)
+
+
+async def _all(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _properties(kind: int, **values: object) -> Properties:

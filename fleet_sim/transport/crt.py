@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import mqtt5 as codec
@@ -90,7 +91,8 @@ class _CrtClient(Client):
         try:
             self._mqtt = self._make()
             self._mqtt.start()
-        except (exceptions.AwsCrtError, OSError) as error:
+        except (exceptions.AwsCrtError, RuntimeError, OSError) as error:
+            # RuntimeError is what the runtime's own objects raise, of a certificate for example.
             # Not from within the call: the transport is about to record this attempt.
             self._post(self.owner.ended, self, reason_of(error))
             self._post(self._released)
@@ -200,13 +202,14 @@ class _CrtClient(Client):
             tls = self.owner.settings.tls
             assert tls is not None
             if tls.certificates:
-                options = io.TlsContextOptions.create_client_with_mtls_from_path(
-                    *tls.certificates[self.i]
+                cert_file, key_file = tls.certificates[self.i]
+                options = io.TlsContextOptions.create_client_with_mtls(
+                    _blocks(cert_file, b"CERTIFICATE"), _blocks(key_file, b"PRIVATE KEY")
                 )
             else:
                 options = io.TlsContextOptions()
             if tls.ca_file is not None:
-                options.override_default_trust_store_from_path(None, tls.ca_file)
+                options.override_default_trust_store(_blocks(tls.ca_file, b"CERTIFICATE"))
             options.alpn_list = list(tls.alpn) or None
             context = self.owner.tls[self.i] = io.ClientTlsContext(options)
         return context
@@ -293,6 +296,17 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, exceptions.AwsCrtError):
         return known.get(error.name, f"{error.name}: {error.message}")
     return f"{type(error).__name__}: {error}"
+
+
+def _blocks(file: str, kind: bytes) -> bytes:
+    """The PEM blocks of a kind in a file: the runtime takes no file that holds other kinds too."""
+    data = Path(file).read_bytes()
+    blocks = re.findall(rb"-----BEGIN ([A-Z ]*)-----(.*?)-----END \1-----", data, re.DOTALL)
+    return b"".join(
+        b"-----BEGIN %b-----%b-----END %b-----\n" % (label, body, label)
+        for label, body in blocks
+        if label.endswith(kind)
+    )
 
 
 def _socket_options(connect_timeout_s: float) -> io.SocketOptions:

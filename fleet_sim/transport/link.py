@@ -8,8 +8,8 @@ import mqtt5
 from fleet_sim.transport import packing
 from fleet_sim.transport.layer import Layer
 from fleet_sim.transport.limits import Limits, limits_of
-from fleet_sim.transport.reasons import goodbye, refusal, short_reason
-from fleet_sim.transport.settings import connect_packet, user_properties
+from fleet_sim.transport.reasons import code, goodbye, refusal, short_reason
+from fleet_sim.transport.settings import connect_packet, of_vehicle, user_properties
 from fleet_sim.vehicle import Message, Session
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TICK_S = 0.05
 """Resolution of the transport's timers."""
+
+_QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
 
 
 class Link(asyncio.Protocol):
@@ -26,6 +28,7 @@ class Link(asyncio.Protocol):
         "_alias_maximum",
         "_aliases",
         "_buffer",
+        "_connack_held",
         "_half_keepalive_s",
         "_heard",
         "_i",
@@ -53,6 +56,7 @@ class Link(asyncio.Protocol):
         self._buffer = b""
         self._topic = ""
         self._topic_bytes = b""  # the same as it goes into a PUBLISH: a vehicle seldom has another
+        self._connack_held: mqtt5.ConnAckPacket | None = None  # while SUBACK is awaited
         self._over = False  # given up: what still comes from the socket is void
         self._heard = True  # something came since the last timer
         self._last_write_s = 0.0
@@ -258,7 +262,10 @@ class Link(asyncio.Protocol):
 
     def _handle(self, packet: mqtt5.Packet) -> None:
         if not self.accepted:
-            self._connack(packet)
+            if self._connack_held is None:
+                self._connack(packet)
+            else:
+                self._suback(packet, self._connack_held)
         elif type(packet) is mqtt5.PubAckPacket:
             self._acknowledged(packet.packet_id, int(packet.reason_code))
         elif type(packet) is mqtt5.PublishPacket:
@@ -305,6 +312,37 @@ class Link(asyncio.Protocol):
             return
         if self.handshake.done():  # severed or out of time in this very turn of the loop
             return
+        settings = self._owner.settings
+        if settings.subscriptions and not packet.session_present:
+            filters = [
+                mqtt5.TopicFilter(of_vehicle(topic, vin), max_qos=_QOS[qos])
+                for topic, qos in settings.subscriptions
+            ]
+            self._connack_held = packet
+            assert self._transport is not None
+            self._transport.write(mqtt5.SubscribePacket(1, filters).write())
+            return
+        self._accept(packet)
+
+    def _suback(self, packet: mqtt5.Packet, connack: mqtt5.ConnAckPacket) -> None:
+        """Nothing is sent before it, so no packet id of ours is in use."""
+        if type(packet) is mqtt5.PublishPacket:  # a retained message may be faster
+            self._inbound(packet)
+            return
+        if type(packet) is not mqtt5.SubAckPacket:
+            self.fail(
+                goodbye(packet, self._owner.client_id(self._i))
+                if type(packet) is mqtt5.DisconnectPacket
+                else f"{type(packet).__name__} from the broker before SUBACK"
+            )
+            return
+        refused = [answer for answer in packet.reason_codes if int(answer) >= 0x80]
+        if refused:
+            self.fail(f"subscription refused by the broker: {code(refused[0])}")
+        elif not self.handshake.done():
+            self._accept(connack)
+
+    def _accept(self, packet: mqtt5.ConnAckPacket) -> None:
         owner = self._owner
         self.accepted = True
         self.handshake.set_result("")

@@ -1,15 +1,17 @@
 """A transport without a network: every message is acknowledged at once. For simulations of large
 fleets, for measuring the engine by itself, and for tests."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from fleet_sim.transport.base import Listener
+from fleet_sim.transport.settings import LinkSettings
 from fleet_sim.vehicle import Message
 
 
 class MemoryTransport:
-    """Online from `open` on, save while the radio is gone; then it stores and forwards.
+    """Online from `open` on, save while the radio is gone; then it stores and forwards, and the
+    oldest of `store_limit` messages of a vehicle gives way to one more.
 
     `deliver(i, message)` receives what a broker would; by default nobody does.
     """
@@ -21,6 +23,7 @@ class MemoryTransport:
         *,
         now_ns: Callable[[], int],
         deliver: Callable[[int, Message], None] = lambda _i, _m: None,
+        store_limit: int = LinkSettings._field_defaults["store_limit"],
     ) -> None:
         self.failures: Counter[str] = Counter()
         self._listener = listener
@@ -28,7 +31,8 @@ class MemoryTransport:
         self._deliver = deliver
         self._online = bytearray(vehicles)
         self._held = bytearray(vehicles)
-        self._stored: dict[int, list[Message]] = {}
+        self._stored: dict[int, deque[Message]] = {}
+        self._store_limit = store_limit
 
     def open(self, i: int) -> None:
         if not self._held[i]:
@@ -41,7 +45,10 @@ class MemoryTransport:
         if self._online[i]:
             self._send(i, message)
         else:
-            self._stored.setdefault(i, []).append(message)
+            stored = self._stored.setdefault(i, deque())
+            stored.append(message)
+            if len(stored) > self._store_limit:
+                self._listener.on_evicted(stored.popleft().token)
 
     def sever(self, i: int, reason: str) -> None:
         self._held[i] = 1
