@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 import msgspec
@@ -12,6 +12,9 @@ from rich.console import Console
 
 from fleet_sim import __version__
 from fleet_sim.engine.verdict import ExitCode
+
+if TYPE_CHECKING:
+    from fleet_sim.transport import Kind
 
 DEFAULT = click.core.ParameterSource.DEFAULT
 P = ParamSpec("P")
@@ -44,11 +47,11 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         from fleet_sim.engine.embedded import EmbeddedBrokerError
         from fleet_sim.engine.preflight import PreflightError
         from fleet_sim.scenario import ScenarioError
-        from fleet_sim.transport import ConnectError
+        from fleet_sim.transport import ConnectError, TransportError
 
         try:
             return command(*args, **kwargs)
-        except (ScenarioError, PreflightError) as error:
+        except (ScenarioError, PreflightError, TransportError) as error:
             fail(ExitCode.INVALID, str(error))
         except (
             TargetError,
@@ -124,6 +127,13 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     metavar="[embedded|mqtt://HOST:PORT]",
     help="A broker without a cloud behind it, in place of --target; embedded starts one.",
 )
+@click.option(
+    "--transport",
+    type=click.Choice(["native", "aiomqtt", "awscrt", "awscrt-sigv4", "memory"]),
+    default="native",
+    show_default=True,
+    help="The MQTT client of the vehicles: ours, or a library (pip install 'fleet-sim[transports]').",
+)
 @click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
 @click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 2m.")
 @set_option
@@ -157,6 +167,7 @@ def run(
     scenario: Path,
     target: str,
     broker: str | None,
+    transport: "Kind",
     vehicles: int | None,
     duration: str | None,
     overrides: tuple[str, ...],
@@ -186,6 +197,7 @@ def run(
 
     options = Options(
         target=broker or target,
+        transport=transport,
         vehicles=vehicles,
         duration=duration,
         overrides=overrides,

@@ -38,7 +38,7 @@ from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.engine.worker import Job, Worker, bug_handler, job_of
 from fleet_sim.measure.summary import Summary
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
-from fleet_sim.transport import LinkSettings
+from fleet_sim.transport import Kind, LinkSettings, check_settings, check_transport
 from fleet_sim.world import City, Share, Simulated, share_out
 from fleet_sim.world.towns import cities_of, fleet_vins, registry
 
@@ -94,7 +94,7 @@ class Options(NamedTuple):
     """Processes that share the vehicles, or `auto`: one a core."""
     source_ips: str = ""
     """Addresses to connect from, or a range of them."""
-    transport: str = "native"
+    transport: Kind = "native"
 
 
 def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summary, Path]:
@@ -102,10 +102,11 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     verdict and the exit code, and the folder.
 
     Raises what keeps a run from starting: `ScenarioError`, `PreflightError`, `TargetError`,
-    `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`.
+    `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`, `TransportError`.
     """
     scenario = load_for_run(path, options)
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
+    check_transport(options.transport)
     shares = share_out(scenario, shard_count(options.shards, scenario.vehicles))
     sources = source_addresses(options.source_ips)
     check_machine(scenario, shares, sources)
@@ -179,7 +180,10 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
     backend, folder = this.backend, this.folder
     with ConsoleSteps(this.console) as steps:
         link = backend.prepare(this.vins, registry(this.cities), steps)
-    link = with_mqtt(link, this.scenario.mqtt)._replace(source_ips=sources)
+    link = with_mqtt(link, this.scenario.mqtt)._replace(
+        source_ips=sources, transport=this.options.transport
+    )
+    check_settings(link)
     if this.options.transport != "memory":
         check_target(link, len(this.vins))
     check_clock(backend.api_url)
@@ -224,7 +228,6 @@ def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
         link=link,
         api_url=this.backend.api_url,
         clock_offset_ns=clock.offset_ns,
-        transport=this.options.transport,
     )
     if len(this.shares) == 1:
         return [LocalHost(whole, lambda job: Worker(job, world=this.world))]

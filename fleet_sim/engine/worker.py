@@ -20,9 +20,8 @@ from fleet_sim.transport import (
     ConnectError,
     LinkSettings,
     Listener,
-    MemoryTransport,
-    NativeTransport,
     Transport,
+    make_transport,
 )
 from fleet_sim.world import Share, Simulated, simulate
 
@@ -43,8 +42,6 @@ class Job(NamedTuple):
     clock_offset_ns: int | None = None
     """Of this machine's monotonic clock from the epoch, so that all its shards agree; None has the
     worker measure it."""
-    transport: str = "native"
-    """`memory` connects to nothing: every message is acknowledged at once."""
 
 
 def job_of(job: Job, share: Share, folder: Path | None) -> Job:
@@ -93,10 +90,8 @@ class Worker:
 
     def _connect_by(self, listener: Listener) -> Transport:
         job, vehicles = self.job, job_vins(self.job, self.world)
-        if job.transport == "memory":
-            return MemoryTransport(len(vehicles), listener, now_ns=self.clock.now_ns)
         uniform = np.random.default_rng([job.scenario.seed, _JITTER, job.share.number]).random
-        return NativeTransport(
+        return make_transport(
             job.link, vehicles, listener, now_ns=self.clock.now_ns, uniform=uniform
         )
 

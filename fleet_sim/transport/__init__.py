@@ -2,16 +2,17 @@
 
 from fleet_sim.transport.base import ConnectError, Listener, RadioTransport, Transport
 from fleet_sim.transport.choice import (
-    KINDS,
-    Kind,
     TransportError,
+    check_settings,
     check_transport,
     make_transport,
 )
 from fleet_sim.transport.memory import MemoryTransport
 from fleet_sim.transport.native import NativeTransport
 from fleet_sim.transport.settings import (
+    KINDS,
     Certificate,
+    Kind,
     LinkSettings,
     Secret,
     Tls,
@@ -35,6 +36,7 @@ __all__ = [
     "TransportError",
     "WebSocket",
     "Will",
+    "check_settings",
     "check_transport",
     "make_transport",
 ]

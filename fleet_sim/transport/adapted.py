@@ -15,10 +15,13 @@ from collections.abc import Callable, Sequence
 import mqtt5
 
 from fleet_sim.transport.base import Listener
+from fleet_sim.transport.limits import Limits
 from fleet_sim.transport.mailbox import Mailbox
 from fleet_sim.transport.settings import LinkSettings
 from fleet_sim.vehicle import Message, Send, Session
 
+_HEADER_BYTES = 8
+"""Of a PUBLISH beside topic, payload and properties: type, length, two lengths and the id."""
 TICK_S = 0.05
 """Between two looks at which attempts are due."""
 
@@ -88,6 +91,7 @@ class AdaptedTransport(ABC):
         n = len(client_ids)
         self._clients: list[Client | None] = [None] * n
         self._online = bytearray(n)
+        self._limits: list[Limits | None] = [None] * n
         self._wanted = bytearray(n)
         self._held = bytearray(n)
         self._waiting: dict[int, asyncio.TimerHandle] = {}  # until the backoff is over, or given up
@@ -216,7 +220,7 @@ class AdaptedTransport(ABC):
 
     # -- what a client reports --------------------------------------------------------------------
 
-    def accepted(self, client: Client, receive_maximum: int) -> None:
+    def accepted(self, client: Client, receive_maximum: int, limits: Limits) -> None:
         """CONNACK came, and SUBACK where something is subscribed to."""
         i = client.i
         if self._clients[i] is not client:
@@ -224,6 +228,7 @@ class AdaptedTransport(ABC):
         self._waiting.pop(i).cancel()
         self._attempts -= 1
         self._online[i] = 1
+        self._limits[i] = limits
         # The library keeps nothing over the attempt: to its next client all messages are new.
         self._sessions[i].accepted(
             self.loop.time(), session_present=False, receive_maximum=receive_maximum
@@ -283,8 +288,15 @@ class AdaptedTransport(ABC):
 
     def _send(self, i: int, send: Send) -> None:
         packet_id, message, _ = send
-        client = self._clients[i]
+        client, limits = self._clients[i], self._limits[i]
         assert client is not None  # online
+        assert limits is not None
+        size = _HEADER_BYTES + len(message.topic.encode()) + len(message.payload)
+        if reason := limits.refuses(size, message.qos):
+            if packet_id:
+                self._sessions[i].acknowledged(packet_id)
+            self.listener.on_refused(message.token, reason)
+            return
         t_ns = self._now_ns()
         client.publish(packet_id, message)
         self.listener.on_sent(message.token, t_ns, False)

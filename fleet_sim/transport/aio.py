@@ -23,8 +23,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet_sim.transport.adapted import AdaptedTransport, Client
 from fleet_sim.transport.base import Listener
-from fleet_sim.transport.reasons import short_reason
+from fleet_sim.transport.limits import Limits
 from fleet_sim.transport.mailbox import Mailbox
+from fleet_sim.transport.reasons import short_reason
 from fleet_sim.transport.settings import LinkSettings, of_vehicle, starts_clean, user_properties
 from fleet_sim.vehicle import Message
 
@@ -151,7 +152,7 @@ class _AioClient(Client):
                 return
             if settings.subscriptions and not mqtt.session_present:
                 await self._subscribe(mqtt, vin)
-            owner.mailbox.post(owner.accepted, self, mqtt.receive_maximum)
+            owner.mailbox.post(owner.accepted, self, mqtt.receive_maximum, mqtt.limits)
             assert self._goodbye is not None
             hearing = asyncio.ensure_future(self._hear(mqtt))
             await asyncio.wait([hearing, self._goodbye], return_when=asyncio.FIRST_COMPLETED)
@@ -237,6 +238,9 @@ class _CodedClient(aiomqtt.Client):
             timeout=settings.connect_timeout_s,
             max_inflight_messages=settings.window,
             tls_context=settings.tls and settings.tls.context_of(i),
+            bind_address=settings.source_ips[i % len(settings.source_ips)]
+            if settings.source_ips
+            else "",
             transport="websockets" if websocket else "tcp",
             websocket_path=websocket.path if websocket else None,
             websocket_headers=dict(websocket.headers) if websocket else None,
@@ -250,6 +254,7 @@ class _CodedClient(aiomqtt.Client):
             ),
         )
         self.receive_maximum = _MAX_PACKET_ID
+        self.limits = Limits(None, 2)
         self.session_present = False
         self.told_to_go = False
         self._tell = on_acknowledged
@@ -295,6 +300,9 @@ class _CodedClient(aiomqtt.Client):
     ) -> None:
         self.session_present = flags.session_present
         self.receive_maximum = getattr(properties, "ReceiveMaximum", _MAX_PACKET_ID)
+        self.limits = Limits(
+            getattr(properties, "MaximumPacketSize", None), getattr(properties, "MaximumQoS", 2)
+        )
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(self, client: Paho, userdata: Any, flags: Any, *rest: Any) -> None:

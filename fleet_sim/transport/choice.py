@@ -2,14 +2,11 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 from fleet_sim.transport.base import Listener, Transport
+from fleet_sim.transport.memory import MemoryTransport
 from fleet_sim.transport.native import NativeTransport
-from fleet_sim.transport.settings import LinkSettings
-
-Kind = Literal["native", "aiomqtt", "awscrt", "awscrt-sigv4"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from fleet_sim.transport.settings import Kind, LinkSettings
 
 _PACKAGES: dict[Kind, tuple[str, str]] = {
     "aiomqtt": ("aiomqtt", "aiomqtt"),
@@ -23,8 +20,8 @@ class TransportError(ValueError):
     """The transport cannot be had, or not with these settings; one line for a user."""
 
 
-def check_transport(kind: Kind, settings: LinkSettings | None = None) -> None:
-    """`TransportError` when the package of `kind` is missing, or cannot do what `settings` ask."""
+def check_transport(kind: Kind) -> None:
+    """`TransportError` when the package of `kind` is missing."""
     if kind in _PACKAGES:
         module, package = _PACKAGES[kind]
         if importlib.util.find_spec(module) is None:
@@ -32,20 +29,26 @@ def check_transport(kind: Kind, settings: LinkSettings | None = None) -> None:
                 f"--transport {kind}: {package} is not installed "
                 f"(allowed: pip install {package}, or --transport native)"
             )
-    if settings is None or kind == "native":
+
+
+def check_settings(settings: LinkSettings) -> None:
+    """`TransportError` when its client cannot do what `settings` ask."""
+    if settings.transport in ("native", "memory"):
         return
     named = settings.tls is not None and settings.tls.server_name is not None
     lacks = {
         "topic aliases": settings.topic_alias,
         "a server name that is not the host's": named,
+        "source addresses": bool(settings.source_ips) and settings.transport != "aiomqtt",
     }
     for what, asked in lacks.items():
         if asked:
-            raise TransportError(f"--transport {kind}: cannot do {what} (allowed: native)")
+            raise TransportError(
+                f"--transport {settings.transport}: cannot do {what} (allowed: native)"
+            )
 
 
 def make_transport(
-    kind: Kind,
     settings: LinkSettings,
     client_ids: Sequence[str],
     listener: Listener,
@@ -58,9 +61,15 @@ def make_transport(
     `now_ns` gives ns since the epoch for what is told to `listener`, `uniform` draws the jitter.
     Raises `TransportError`.
     """
-    check_transport(kind, settings)
+    kind = settings.transport
     if kind == "native":
         return NativeTransport(settings, client_ids, listener, now_ns=now_ns, uniform=uniform)
+    if kind == "memory":
+        return MemoryTransport(
+            len(client_ids), listener, now_ns=now_ns, store_limit=settings.store_limit
+        )
+    check_transport(kind)
+    check_settings(settings)
     # Imported here: the packages are optional, and slow to load.
     if kind == "aiomqtt":
         from fleet_sim.transport.aio import AioTransport

@@ -6,7 +6,6 @@ certificate.
 """
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -19,6 +18,8 @@ from awsiot import mqtt5_client_builder
 
 from fleet_sim.transport.adapted import AdaptedTransport, Client
 from fleet_sim.transport.base import Listener
+from fleet_sim.transport.limits import Limits
+from fleet_sim.transport.reasons import code
 from fleet_sim.transport.settings import LinkSettings, of_vehicle, starts_clean, user_properties
 from fleet_sim.vehicle import Message
 
@@ -82,6 +83,7 @@ class _CrtClient(Client):
         self._stopped = False
         self._session_present = False
         self._receive_maximum = 0
+        self._limits = Limits(None, 2)
         pairs = user_properties(settings, owner.client_ids[i])
         self._user_properties = [mqtt5.UserProperty(*pair) for pair in pairs] or None
 
@@ -114,8 +116,8 @@ class _CrtClient(Client):
                 if getattr(error, "name", "") not in _WITH_THE_CONNECTION:
                     self._post(self.owner.ended, self, reason_of(error))
             elif packet_id:
-                code = int(future.result().puback.reason_code)
-                self._post(self.owner.acknowledged, self, packet_id, code)
+                answer = int(future.result().puback.reason_code)
+                self._post(self.owner.acknowledged, self, packet_id, answer)
 
         done.add_done_callback(published)
 
@@ -226,7 +228,9 @@ class _CrtClient(Client):
 
     def _on_success(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
         self._session_present = bool(data.connack_packet.session_present)
-        self._receive_maximum = int(data.negotiated_settings.receive_maximum_from_server)
+        settled = data.negotiated_settings
+        self._receive_maximum = int(settled.receive_maximum_from_server)
+        self._limits = Limits(settled.maximum_packet_size_to_server, int(settled.maximum_qos))
         self._post(self._connected)
 
     def _connected(self) -> None:
@@ -234,7 +238,7 @@ class _CrtClient(Client):
         if self._stopped or self._mqtt is None:
             return
         if self._session_present or not settings.subscriptions:
-            self.owner.accepted(self, self._receive_maximum)
+            self.owner.accepted(self, self._receive_maximum, self._limits)
             return
         vin = self.owner.client_ids[self.i]
         topics = [
@@ -246,26 +250,26 @@ class _CrtClient(Client):
 
     def _subscribed(self, future: Future[mqtt5.SubackPacket]) -> None:
         error = future.exception()
-        codes = [] if error else future.result().reason_codes
-        refused = [code for code in codes if int(code) >= 0x80]
+        answers = [] if error else future.result().reason_codes
+        refused = [answer for answer in answers if int(answer) >= 0x80]
         if error is not None:
             self._post(self.owner.ended, self, reason_of(error))
         elif refused:
-            reason = f"subscription refused by the broker: {_code(refused[0])}"
+            reason = f"subscription refused by the broker: {code(refused[0])}"
             self._post(self.owner.ended, self, reason)
         else:
-            self._post(self.owner.accepted, self, self._receive_maximum)
+            self._post(self.owner.accepted, self, self._receive_maximum, self._limits)
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         if data.connack_packet is not None:
-            reason = f"refused by the broker: {_code(data.connack_packet.reason_code)}"
+            reason = f"refused by the broker: {code(data.connack_packet.reason_code)}"
         else:
             reason = reason_of(data.exception)
         self._post(self.owner.ended, self, reason)
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
         if data.disconnect_packet is not None:
-            reason = f"disconnected by the broker: {_code(data.disconnect_packet.reason_code)}"
+            reason = f"disconnected by the broker: {code(data.disconnect_packet.reason_code)}"
         else:
             reason = reason_of(data.exception)
         self._post(self.owner.ended, self, reason)
@@ -313,9 +317,3 @@ def _socket_options(connect_timeout_s: float) -> io.SocketOptions:
     options = io.SocketOptions()
     options.connect_timeout_ms = round(connect_timeout_s * 1_000)
     return options
-
-
-def _code(reason: int) -> str:
-    with contextlib.suppress(AttributeError):
-        return f"{reason.name.lower().replace('_', ' ')} (0x{int(reason):02x})"  # type: ignore[attr-defined]
-    return f"0x{int(reason):02x}"

@@ -6,13 +6,15 @@ index or a text in which `{vin}` stands for its VIN.
 
 import ssl
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import mqtt5
 
 from fleet_sim.vehicle import Backoff
 
 CleanStart = Literal["first", "always", "never"]
+Kind = Literal["native", "aiomqtt", "awscrt", "awscrt-sigv4", "memory"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Secret:
@@ -95,6 +97,9 @@ class LinkSettings(NamedTuple):
 
     host: str
     port: int
+    transport: Kind = "native"
+    """The client that speaks MQTT: ours, or a library's; `memory` connects to nothing, and every
+    message is acknowledged at once."""
     tls: Tls | None = None
     """None connects in the clear."""
     websocket: WebSocket | None = None

@@ -38,10 +38,12 @@ class Rig:
     ) -> tuple[Transport, Recorder]:
         """A transport of the vehicles v0, v1, … None is opened yet."""
         seen = Recorder()
-        link = LinkSettings(host, port, **{"connect_rate": 2_000.0, "backoff": SOON, **settings})
+        link = LinkSettings(
+            host, port, kind, **{"connect_rate": 2_000.0, "backoff": SOON, **settings}
+        )
         names = [f"{prefix}{i}" for i in range(n)]
         transport = make_transport(
-            kind, link, names, seen, now_ns=time.monotonic_ns, uniform=random.Random(1).random
+            link, names, seen, now_ns=time.monotonic_ns, uniform=random.Random(1).random
         )
         self._made.append(transport)
         return transport, seen

@@ -12,6 +12,7 @@ from conformance import KINDS, MISSING, Rig, message, online, run, soon
 from transport_bench import Recorder, once_each
 
 from fleet_sim.transport import Kind, LinkSettings, MemoryTransport, TransportError, make_transport
+from fleet_sim.vehicle import Message
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:paho.*")
 
@@ -234,6 +235,30 @@ def test_a_refused_subscription_is_counted_with_its_reason(kind: Kind) -> None:
     run(test)
 
 
+def test_what_the_broker_says_it_does_not_take_is_not_sent(kind: Kind) -> None:
+    async def test(rig: Rig) -> None:
+        async with scripted() as broker:
+
+            def limited(connection, packet) -> bool:  # type: ignore[no-untyped-def]
+                if isinstance(packet, mqtt5.ConnectPacket):
+                    connection.accepted = True
+                    connection.send(mqtt5.ConnAckPacket(max_packet_size=100))
+                    return True
+                return False
+
+            broker.on_packet = limited
+            transport, seen = await rig.connected(kind, "127.0.0.1", broker.port)
+            transport.publish(0, Message(1, "t", b"1" + b" " * 100, 1))
+            transport.publish(0, message(2))
+            await soon(lambda: seen.acked == [2])
+            assert seen.refused == [(1, "larger than the 100 bytes that the broker takes")]
+            assert broker.tokens() == [2]
+            assert transport.backlog() == (0, 0)
+            await transport.close(1.0)
+
+    run(test)
+
+
 # -- without a broker -----------------------------------------------------------------------------
 
 
@@ -269,8 +294,8 @@ def test_memory_keeps_the_contract_without_a_network() -> None:
 
 @pytest.mark.parametrize("name", ["aiomqtt", "awscrt"])
 def test_what_a_library_cannot_do_is_refused_before_the_run(name: Kind) -> None:
-    settings = LinkSettings("127.0.0.1", 1, topic_alias=True)
+    settings = LinkSettings("127.0.0.1", 1, name, topic_alias=True)
     with pytest.raises(TransportError, match=f"--transport {name}: cannot do topic aliases"):
         make_transport(
-            name, settings, ["v0"], Recorder(), now_ns=time.monotonic_ns, uniform=random.random
+            settings, ["v0"], Recorder(), now_ns=time.monotonic_ns, uniform=random.random
         )

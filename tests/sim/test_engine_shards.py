@@ -142,7 +142,7 @@ def supervise(
     spec: Scenario, folder: Path, deaths: Sequence[float], said: list[str]
 ) -> tuple[Supervisor, JumpClock]:
     # Each has its own clock that jumps: only the ends of the schedules are the same.
-    whole = Job("r", spec, share_out(spec, 1)[0], LinkSettings("x", 1), transport="memory")
+    whole = Job("r", spec, share_out(spec, 1)[0], LinkSettings("x", 1, "memory"))
     hosts = [
         Recorded(job_of(whole, share, folder / str(share.number)), JumpClock(), die_at_s)
         for share, die_at_s in zip(share_out(spec, len(deaths)), deaths, strict=True)
