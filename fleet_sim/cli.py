@@ -132,7 +132,7 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     type=click.Choice(["native", "aiomqtt", "awscrt", "awscrt-sigv4", "memory"]),
     default="native",
     show_default=True,
-    help="The MQTT client of the vehicles: ours, or a library (pip install 'fleet-sim[transports]').",
+    help="The vehicles' MQTT client: ours, or a library's (pip install 'fleet-sim[transports]').",
 )
 @click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
 @click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 2m.")
