@@ -120,7 +120,8 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     "--target",
     default="local",
     show_default=True,
-    help="local, aws, or a broker without a cloud behind it: mqtt://HOST:PORT.",
+    help="local, aws (aws:443), or a broker without a cloud behind it: mqtt://HOST:PORT, mqtts://, "
+    "ws://HOST:PORT/PATH, wss://.",
 )
 @click.option(
     "--broker",
@@ -490,6 +491,77 @@ def deploy(
         pairs[name] = value
     console = Console(highlight=False)
     deploy_stacks(STATE_DIR, target, stack, region, pairs, console, delete=delete)
+
+
+@main.command(
+    cls=Examples,
+    examples="""
+    fleet-sim provision --target mqtts://127.0.0.1:8883 --vehicles 1000 --broker-out broker/
+    fleet-sim provision my.yaml --target mqtts://broker.example:8883 --ca-out ca.pem
+    fleet-sim provision scenarios/parking_surge.yaml --target aws --stack fleet-sim
+    """,
+)
+@click.argument("scenario", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--target", required=True, help="local, aws, mqtts://HOST:PORT or wss://HOST:PORT/PATH."
+)
+@click.option(
+    "--vehicles", type=click.IntRange(1), help="How many; default: as SCENARIO says, else 1000."
+)
+@set_option
+@click.option(
+    "--ca-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also put the certificate that the broker must trust here.",
+)
+@click.option(
+    "--broker-out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also make a certificate and key for the broker itself, in this folder.",
+)
+@click.option(
+    "--broker-ca",
+    metavar="FILE",
+    help="Who vouches for the broker: a PEM file, or system; default: our own authority.",
+)
+@stack_option
+@region_option
+@reports_errors
+def provision(
+    scenario: Path | None,
+    target: str,
+    vehicles: int | None,
+    overrides: tuple[str, ...],
+    ca_out: Path | None,
+    broker_out: Path | None,
+    broker_ca: str | None,
+    stack: str,
+    region: str | None,
+) -> None:
+    """Give vehicles their certificates once; runs against the same target then use them.
+
+    Without SCENARIO they are those of a fleet of one group.
+    """
+    from fleet_sim.engine.provisioning import Order, vins_of
+    from fleet_sim.engine.provisioning import provision as make
+    from fleet_sim.engine.run import Options, load_for_run
+
+    loaded = None
+    if scenario is not None:
+        loaded = load_for_run(scenario, Options(vehicles=vehicles, overrides=overrides))
+    elif overrides:
+        raise click.BadParameter("needs a SCENARIO (allowed: without it)", param_hint="--set")
+    order = Order(
+        target=target,
+        vehicles=vehicles,
+        ca_out=ca_out,
+        broker_out=broker_out,
+        broker_ca=broker_ca,
+        stack=stack,
+        region=region,
+        state_dir=STATE_DIR,
+    )
+    make(order, vins_of(loaded, vehicles), Console(highlight=False))
 
 
 @main.command(cls=Examples, examples="fleet-sim status\nfleet-sim status --target aws --json")

@@ -1,6 +1,6 @@
 """What stands behind a run's MQTT endpoint: a cloud that can be asked afterwards, or nothing."""
 
-import re
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,19 +8,18 @@ from typing import NamedTuple, Protocol
 
 from rich.console import Console
 
-from fleet_sim.cloud import collect, identities, invoke, registry
+from fleet_sim.cloud import collect, identities, invoke, manifest, registry
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.deploy import outputs as deployed_outputs
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
 from fleet_sim.contract import Spot, SpotRegistry
 from fleet_sim.engine.embedded import EmbeddedBroker
+from fleet_sim.engine.endpoint import TARGETS, Endpoint, parse
 from fleet_sim.engine.operate import deploy_with_steps, local_dir
 from fleet_sim.engine.progress import Steps
 from fleet_sim.measure.archived import ArchiveRow
 from fleet_sim.transport import Certificate, LinkSettings, Tls
-
-_BROKER = re.compile(r"mqtt://(?P<host>[^/:@]+|\[[0-9a-fA-F:]+\])(:(?P<port>\d{1,5}))?/?")
 
 
 class Collected(NamedTuple):
@@ -88,21 +87,21 @@ class CloudBackend:
         invoke.ready(target, outputs)
         steps.done("the processor and the API answer")
         steps.step("registering vehicles")
-        manifest = identities.provision(
+        registered = identities.provision(
             target,
             vins,
             self._folder,
             policy_name=outputs.vehicle_policy,
             on_progress=lambda done, total: steps.detail(f"{done} of {total}"),
         )
-        count = len(manifest.identities)
+        count = len(registered.identities)
         steps.done(f"{count} vehicles registered: a thing, a certificate and its policy each")
         return LinkSettings(
             host=target.mqtt_host,
             port=target.mqtt_port,
             tls=Tls(
                 ca_file=target.ca_file,
-                certificates=[Certificate(i.cert_file, i.key_file) for i in manifest.identities],
+                certificates=[Certificate(i.cert_file, i.key_file) for i in registered.identities],
             ),
             # IoT Core accepts 500 connections a second in an account; the local AWS handshakes on
             # the core that the generator wants too.
@@ -145,15 +144,27 @@ class CloudBackend:
 class BrokerBackend:
     """Any MQTT broker: connections, throughput and acknowledgement latency, no cloud."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.name = f"mqtt://{host}:{port}"
+    def __init__(self, endpoint: Endpoint, identities: Path | None = None) -> None:
+        self.name = str(endpoint)
         self.api_url: str | None = None
-        self._link = LinkSettings(
-            host=host.strip("[]"), port=port, connect_rate=2_000.0, connect_concurrency=256
-        )
+        self._link = endpoint.link()
+        self._identities = identities
 
     def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
-        return self._link
+        link, folder = self._link, self._identities
+        if link.tls is None or folder is None or manifest.load(folder) is None:
+            return link
+        steps.step("reading identities")
+        own = manifest.provision(
+            folder,
+            self.name,
+            vins,
+            on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
+        )
+        made = f", {own.made:,} of them new" if own.made else ""
+        steps.done(f"{len(own.identities):,} identities in {folder}{made}")
+        files = [Certificate(i.cert_file, i.key_file) for i in own.identities]
+        return link._replace(tls=Tls(ca_file=own.ca_file, certificates=files))
 
     def gone(self) -> str | None:
         return None
@@ -180,7 +191,7 @@ class EmbeddedBackend(BrokerBackend):
         steps.step("starting a broker")
         self._broker = EmbeddedBroker(len(vins))
         self._broker.start()
-        super().__init__(self._broker.host, self._broker.port)
+        super().__init__(Endpoint("mqtt", self._broker.host, self._broker.port))
         steps.done(f"embedded broker at {self.name}")
         return self._link
 
@@ -197,25 +208,25 @@ class EmbeddedBackend(BrokerBackend):
 def open_backend(
     target: str, stack: str, region: str | None, state_dir: Path, steps: Steps, console: Console
 ) -> Backend:
-    """Open `local`, `aws`, `embedded` or `mqtt://HOST:PORT`.
+    """Open `local`, `aws`, `aws:443`, `embedded` or a broker's address.
 
     `local` uses the local AWS that `up` keeps running, and otherwise starts one for this run.
     `TargetError`, `DeployError` or `LocalAwsError` when that fails.
     """
     if target == "local":
         return _open_local(stack, state_dir, steps, console)
-    if target == "aws":
+    if target in ("aws", "aws:443"):
         where = open_aws(region, stack)
+        if target == "aws:443":  # for networks that let nothing else out
+            where = dataclasses.replace(where, mqtt_port=443)
         folder = state_dir / "identities" / f"{where.account_id}-{where.region}-{stack}"
         return CloudBackend(where, deployed_outputs(where), folder, None)
     if target == "embedded":
         return EmbeddedBackend()
-    match = _BROKER.fullmatch(target)
-    if not match or not 0 < int(match["port"] or 1883) < 65_536:
-        raise TargetError(
-            f"--target: {target!r} is not known (allowed: local, aws, embedded, mqtt://HOST:PORT)"
-        )
-    return BrokerBackend(match["host"], int(match["port"] or 1883))
+    endpoint = parse(target)
+    if endpoint is None:
+        raise TargetError(f"--target: {target!r} is not known (allowed: {TARGETS})")
+    return BrokerBackend(endpoint, endpoint.identities(state_dir))
 
 
 def _open_local(stack: str, state_dir: Path, steps: Steps, console: Console) -> Backend:

@@ -31,6 +31,15 @@ class Handshakes(NamedTuple):
     """Shortened by a ticket."""
 
 
+class NotTrustedError(ConnectionError):
+    """The broker went after the handshake, without an alert that would say why."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "closed by the broker between TLS and MQTT: it may not trust the vehicle's certificate"
+        )
+
+
 class TlsClient:
     """Contexts and tickets of `vehicles` vehicles. `host` is the name to verify by default.
 
@@ -106,6 +115,7 @@ class TlsLayer(Layer):
     __slots__ = (
         "_client",
         "_generation",
+        "_heard",
         "_i",
         "_incoming",
         "_object",
@@ -120,6 +130,7 @@ class TlsLayer(Layer):
         super().__init__(above)
         self._client = client
         self._generation = client.generation
+        self._heard = False  # a word of what is above
         self._i = i
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -147,9 +158,24 @@ class TlsLayer(Layer):
                 return
             if self.outcome.result() == "ready" and self._error is None:
                 self._client.keep(self._i, self._object, self._generation)
+            if self._silent():
+                self._error = NotTrustedError()
         else:
             self.outcome.set_result("failed")
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        if self._silent():
+            self.give_up(NotTrustedError())
+        else:
+            super().eof_received()
+
+    def _silent(self) -> bool:
+        """Whether the broker leaves without a word. In TLS 1.3 it checks the vehicle's certificate
+        after the vehicle's side of the handshake is done, and one that closes with our CONNECT
+        unread resets the connection: the alert may be lost with that."""
+        ready = self.outcome.done() and self.outcome.result() == "ready"
+        return ready and not self._heard and not self._over
 
     # -- what is above calls ----------------------------------------------------------------------
 
@@ -211,11 +237,12 @@ class TlsLayer(Layer):
         if self._outgoing.pending:  # an answer of TLS itself: an alert, a key update
             self._flush()
         if parts:
+            self._heard = True
             self._above.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
         if error is not None:
             self.give_up(error)
         elif ended and not self._over:
-            self._above.eof_received()
+            self.eof_received()
 
     def _flush(self) -> None:
         if self._below is not None and self._outgoing.pending:

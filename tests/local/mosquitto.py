@@ -12,21 +12,21 @@ MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/
 class Mosquitto:
     """A mosquitto on a free port that keeps its sessions on disk, in a folder of its own.
 
-    `options` are lines of its configuration for the listener and after.
+    `options` are lines of its configuration for the listener and after, `head` those before.
     """
 
-    def __init__(self, folder: Path, options: str = "") -> None:
+    def __init__(self, folder: Path, options: str = "", head: str = "") -> None:
         self.host = "127.0.0.1"
         with socket.create_server((self.host, 0)) as free:
             self.port = free.getsockname()[1]
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
-            f"user {getpass.getuser()}\n"
+            f"{head}user {getpass.getuser()}\n"
             "persistence true\n"
             f"persistence_location {folder}/\n"
             "max_queued_messages 0\n"
             "log_type none\n"
-            "allow_anonymous true\n"
+            f"{'' if head else 'allow_anonymous true'}\n"
             f"listener {self.port} {self.host}\n"
             f"{options}\n"
         )
