@@ -14,6 +14,7 @@ import numpy as np
 
 from fleet_sim.engine.backend import Collected
 from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.hosts import qos0_of
 from fleet_sim.engine.judge import generator_figures, judge
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.engine.record import parking_map, write_ledger, write_series
@@ -158,9 +159,7 @@ def _audit(outcome: Outcome) -> AuditResult | None:
         collected.newest if collected else None,
         outcome.vins,
         outages=outcome.watch.outages,
-        qos0=np.concatenate(
-            [np.full(group.count, group.telemetry.qos == 0) for group in outcome.scenario.fleet]
-        ),
+        qos0=qos0_of(outcome.scenario),
         t0_ns=driven.t0_ns,
     )
 

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fleet_sim.engine.leavings import Leavings, of_the_dead
 from fleet_sim.engine.shard import schedules
 from fleet_sim.engine.status import Sample, Status
 from fleet_sim.engine.worker import Job, Worker
 from fleet_sim.measure.ledger import Ledger
+from fleet_sim.scenario import Scenario
 from fleet_sim.world import Share
 
 
@@ -92,6 +96,13 @@ class LocalHost:
         """Nothing outlives this process."""
 
 
+def qos0_of(scenario: Scenario) -> NDArray[np.bool_]:
+    """[fleet] which vehicles publish with QoS 0."""
+    return np.concatenate(
+        [np.full(group.count, group.telemetry.qos == 0) for group in scenario.fleet]
+    )
+
+
 def recover_files(
     job: Job, why: str, status: Status, samples: list[Sample], t0_ns: int, died_ns: int
 ) -> Leavings:
@@ -106,4 +117,5 @@ def recover_files(
         scheduled=sum(schedule.total for schedule in schedules(job.scenario, job.share)),
         status=status,
         samples=samples,
+        qos0=qos0_of(job.scenario),
     )

@@ -53,6 +53,9 @@ class Leavings(NamedTuple):
     """Whether its ledger was made up from the schedule, because the real one died with it."""
 
 
+SETTLED_NS = 1_000_000_000
+"""What was written to a socket so long before its process died has left it."""
+
 _ARRAYS = ("lateness_ns", "stored_ns", "visible_ns", "occupied")
 
 
@@ -81,12 +84,16 @@ def of_the_dead(
     scheduled: int,
     status: Status,
     samples: Sequence[Sample],
+    qos0: NDArray[np.bool_],
     ledger_lost: bool = False,
 ) -> Leavings:
     """Of a shard that died. What has no acknowledgement is marked in the ledger: whether it was
-    sent, or arrived, cannot be known here any more."""
+    sent, or arrived, cannot be known here any more. `qos0` [fleet]: vehicles that are never
+    acknowledged; what they had sent a while before is as good as any."""
     cause = columns.cause.copy()
-    open_ = (columns.acked_ns == 0) & (cause == DropCause.NONE)
+    settled = qos0[columns.vehicle] & (columns.sent_ns != 0)
+    settled &= columns.sent_ns < died_ns - SETTLED_NS
+    open_ = (columns.acked_ns == 0) & (cause == DropCause.NONE) & ~settled
     cause[open_] = DropCause.SHARD_LOST
     none = np.zeros(len(columns.seq), np.int64)
     return Leavings(

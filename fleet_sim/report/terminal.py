@@ -49,7 +49,8 @@ def _facts(summary: Summary) -> Table:
     table.add_row(
         "messages",
         f"{g.scheduled:,} due, {g.sent:,} sent, {g.acknowledged:,} acknowledged,"
-        f" {g.dropped:,} dropped, {g.late:,} late",
+        f" {g.dropped:,} dropped, {g.late:,} late"
+        + (f", {g.not_offered:,} not offered" if g.not_offered else ""),
     )
     table.add_row("throughput", f"{rate:,.0f} messages/s over {clock_text(span_s)} min")
     audit = summary.audit

@@ -202,7 +202,7 @@ class Saboteur(NativeTransport):
             self.inject(i, self.delayed)
         if name == self.GARBLED:
             payload = message.payload.replace(b'"seq":4', b'"seq":777').replace(b'"soc"', b'"sox"')
-            self.inject(i, message._replace(payload=payload))
+            self.inject(i, Message(message.token, message.topic, payload, message.qos))
 
     def inject(self, i: int, message: Message) -> None:
         """Send it behind the session's back: neither ledger nor session hear of it."""

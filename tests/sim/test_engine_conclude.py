@@ -236,3 +236,57 @@ def test_too_few_descriptors_are_named_with_the_remedy(monkeypatch: pytest.Monke
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 20_000))
     with pytest.raises(PreflightError, match=r"100000000 vehicles need .*ulimit -Hn"):
         check_descriptors(100_000_000)
+
+
+class Slow:
+    """A world whose steps take longer than the time they simulate."""
+
+    def __init__(self, world: Any, clock: JumpClock, takes_s: float) -> None:
+        self._world, self._clock, self._takes_ns = world, clock, round(takes_s * 1e9)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world, name)
+
+    def step(self, dt_s: float) -> None:
+        self._world.step(dt_s)
+        self._clock.t_ns += self._takes_ns
+
+
+LONG = SCENARIO.replace("6s", "10m") + 'thresholds: {connected_ratio: ["value==1"]}\n'
+
+
+async def test_a_generator_that_falls_behind_for_good_gives_up_and_passes_nothing(
+    tmp_path: Path,
+) -> None:
+    clock = JumpClock()
+    shard = build(clock, Broker(), LONG)
+    shard.world = Slow(shard.world, clock, 0.25)
+    summary = await concluded(shard, tmp_path / "run")
+    assert (summary.run.verdict, summary.run.exit_code) == ("generator_overloaded", 4)
+    assert "asked 10 messages/s, held" in summary.run.reasons[0]
+    assert "it gave up" in summary.run.reasons[0]
+    assert any("2 of 2 thresholds held, of a load" in why for why in summary.run.reasons)
+    # A second of lag, ten more of patience, and a step.
+    assert summary.phases[0].end_s < 13
+    generator, audit = summary.generator, summary.audit
+    assert audit is not None
+    assert generator.dropped == audit.dropped["late_skipped"] > 0
+    assert generator.sent + generator.dropped == audit.messages
+    assert generator.not_offered == generator.scheduled - audit.messages > 0
+    assert audit.unexplained == 0
+
+
+async def test_a_generator_that_catches_up_in_time_drops_nothing(tmp_path: Path) -> None:
+    clock = JumpClock()
+    shard = build(clock, Broker(), LONG.replace("10m", "40s"))
+    slow = Slow(shard.world, clock, 0.25)
+    shard.world = slow
+    running = asyncio.create_task(concluded(shard, tmp_path / "run"))
+    while shard.t0_ns == 0 or clock.now_ns() < shard.t0_ns + 5_000_000_000:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    slow._takes_ns = 0
+    summary = await running
+    assert summary.audit is not None
+    assert summary.audit.messages == summary.generator.scheduled
+    assert "late_skipped" not in summary.audit.dropped
+    assert shard.overloaded == ""
