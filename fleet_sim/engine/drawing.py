@@ -9,6 +9,7 @@ from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.scenario import Duration, Scenario
 from fleet_sim.world import City, World, drawing
+from fleet_sim.world.fleet import CRUISING
 
 STEP_S = 0.1
 """As a run steps its world."""
@@ -78,5 +79,9 @@ def describe(city: City) -> str:
 
 def _vehicles(world: World) -> drawing.Vehicles:
     fleet, roads = world.fleet, world.city.roads
-    x, y = fleet.position(np.arange(world.n))
-    return drawing.Vehicles(x, y, roads.ux[fleet.edge], roads.uy[fleet.edge], fleet.mode)
+    rows = np.arange(fleet.rows)
+    rows = rows[(rows < world.n) | (fleet.mode <= CRUISING)]
+    x, y = fleet.position(rows)
+    edge, mode = fleet.edge[rows], fleet.mode[rows]
+    mode[rows >= world.n] = drawing.CAR
+    return drawing.Vehicles(x, y, roads.ux[edge], roads.uy[edge], mode)

@@ -170,7 +170,7 @@ class _Trips:
         self._done: list[tuple[NDArray[Any], ...]] = []
 
     def _stands(self) -> NDArray[np.bool_]:
-        return np.asarray(self._world.fleet.mode >= PARKED)
+        return np.asarray(self._world.fleet.mode[: self._world.n] >= PARKED)
 
     def _now(self, idx: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
         fleet = self._world.fleet

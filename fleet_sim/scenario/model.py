@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, field
 
 from fleet_sim.scenario.mqtt import Mqtt
+from fleet_sim.scenario.physical import Power
 from fleet_sim.scenario.presets import Presets
 from fleet_sim.scenario.strict import (
     NAME,
@@ -39,6 +40,7 @@ BlockLength = Annotated[Length, Meta(extra={"min": Length(40), "max": Length(100
 DrivingSpeed = Annotated[
     Speed, Meta(extra={"min": Speed.parse("5km/h"), "max": Speed.parse("250km/h")})
 ]
+StationPower = Annotated[Power, Meta(extra={"min": Power(1), "max": Power(1000)})]
 Blocks = Annotated[int, Meta(ge=1, le=200)]
 MapFile = Annotated[
     str,
@@ -85,14 +87,43 @@ class GeneratedCity(_Strict, frozen=True, kw_only=True):
     """Longitude of the city's centre, degrees."""
 
 
+class Garages(_Strict, frozen=True, kw_only=True):
+    """Parking off the street, under cover: neither satellites nor a radio link inside."""
+
+    count: Annotated[int, Meta(ge=0, le=1_000)] = 3
+    """How many; the first is in the city's middle, the others spread around it."""
+    capacity: Annotated[int, Meta(ge=1, le=100_000)] = 150
+    """Places of each."""
+    occupancy: Fraction = Fraction(0.6)
+    """Share of the places that cars hold which were there before, or come without searching."""
+
+
+class Charging(_Strict, frozen=True, kw_only=True):
+    """Fast charging off the street, with direct current."""
+
+    stations: Annotated[int, Meta(ge=0, le=1_000)] = 2
+    """How many, spread over the city. Without any, vehicles charge slowly where they park."""
+    points: Annotated[int, Meta(ge=1, le=1_000)] = 4
+    """Vehicles that a station charges at the same time; others wait for their turn."""
+    power_kw: StationPower = field(name="power", default=Power(150))
+    """Of each point; the vehicle may take less."""
+
+
 class City(_Strict, frozen=True, kw_only=True):
-    """Where the streets come from."""
+    """Streets, what is beside them, and who else drives there."""
 
     generate: GeneratedCity | None = None
     """Draw a city from the seed; what is used when no map is named."""
     osm: MapFile | None = None
     """Read the streets from an OpenStreetMap extract instead: `.osm`, `.osm.bz2`, `.osm.gz` or
     `.osm.pbf`, relative to the scenario file's folder."""
+    cars: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """Cars that are not of the fleet and drive: they queue, look for stalls, park and leave, and
+    send nothing. Unset: one for every ten vehicles of the fleet."""
+    garages: Garages = field(default_factory=Garages)
+    """Parking garages; who finds no stall goes there."""
+    charging: Charging = field(default_factory=Charging)
+    """Charging stations; who runs low goes there."""
 
     def __post_init__(self) -> None:
         if self.generate is None and self.osm is None:

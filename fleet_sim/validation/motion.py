@@ -47,7 +47,9 @@ def _scenario(city: GeneratedCity, vehicles: int, seconds: float, seed: int) -> 
         group="a", count=vehicles, parked=Fraction(0.0), max_speed_mps=Speed(_LIMIT_MPS)
     )
     phase = Phase(name="a", duration_s=Duration(seconds), parking=Parking(occupancy=Fraction(0.7)))
-    return Scenario(name="m", seed=seed, city=City(generate=city), fleet=(group,), phases=(phase,))
+    return Scenario(
+        name="m", seed=seed, city=City(generate=city, cars=0), fleet=(group,), phases=(phase,)
+    )
 
 
 def discharge(seed: int, dt_s: float = _STEP_S) -> FloatArray:

@@ -16,6 +16,7 @@ from fleet_sim.scenario.model import GeneratedCity
 from fleet_sim.world import districts, grid, network, osm, streets
 from fleet_sim.world.geo import Projection
 from fleet_sim.world.roads import Roads
+from fleet_sim.world.sites import Sites, place
 from fleet_sim.world.stalls import Stalls
 
 VENUES = ("arena", "market")
@@ -42,6 +43,8 @@ class City:
     projection: Projection
     character: IntArray
     """[E] index into `districts.NAMES`."""
+    sites: Sites
+    """Garages and charging stations."""
     attribution: str = ""
     """Whose map it is, when its licence asks for that."""
     dropped: str = ""
@@ -72,13 +75,13 @@ class City:
     def build(cls, spec: CitySpec, seed: int) -> "City":
         """The city of a scenario. `ValueError`, one line, for what cannot be one."""
         if spec.osm is not None:
-            return cls.from_osm(Path(spec.osm), seed)
+            return cls.from_osm(Path(spec.osm), seed, spec)
         assert spec.generate is not None  # a scenario gives it one or the other
-        return cls.generate(spec.generate, seed)
+        return cls.generate(spec.generate, seed, spec)
 
     @classmethod
-    def from_osm(cls, path: Path, seed: int) -> "City":
-        """The streets of an OpenStreetMap extract; stalls and venues are made up for them.
+    def from_osm(cls, path: Path, seed: int, beside: CitySpec | None = None) -> "City":
+        """The streets of an OpenStreetMap extract; stalls, venues and sites are made up for them.
 
         Centred on what is kept: the largest part in which every street leads to every other.
         Same file and `seed`: the same city. `ValueError` names the file and what is wrong.
@@ -99,10 +102,12 @@ class City:
                 "the map"
             )
         character = np.full(roads.n_edges, districts.MIXED)
-        return cls(roads, stalls, venues, net.projection, character, OSM_ATTRIBUTION, dropped)
+        sites = place(roads, character, beside or CitySpec())
+        where = net.projection
+        return cls(roads, stalls, venues, where, character, sites, OSM_ATTRIBUTION, dropped)
 
     @classmethod
-    def generate(cls, spec: GeneratedCity, seed: int) -> "City":
+    def generate(cls, spec: GeneratedCity, seed: int, beside: CitySpec | None = None) -> "City":
         """Draw a grid city. Same `spec` and `seed`: the same city, byte for byte.
 
         `ValueError` for blocks too short for a crossing and too many crossings.
@@ -118,8 +123,9 @@ class City:
             Venue("arena", *block(cols // 2, rows // 2)),
             Venue("market", *block(cols // 5, rows // 5)),
         )
-        place = Projection(spec.lat, spec.lon)
-        return cls(drawn.roads, drawn.stalls, venues, place, drawn.character)
+        where, character = Projection(spec.lat, spec.lon), drawn.character
+        sites = place(drawn.roads, character, beside or CitySpec())
+        return cls(drawn.roads, drawn.stalls, venues, where, character, sites)
 
     def venue(self, name: str) -> Venue:
         for venue in self.venues:

@@ -114,8 +114,8 @@ class Demand:
         self._weight: FloatArray = np.ones(n)
         self.dispatch: Callable[[int, int], int] = lambda cars, by: 0
         """Told of arrivals (how many, whose); answers how many of them drive there and look."""
-        self.pull_out: Callable[[float, IntArray], None] = lambda now_s, stalls: None
-        """Told of stalls whose cars leave, before they are free."""
+        self.pull_out: Callable[[float, IntArray], IntArray] = lambda now_s, stalls: stalls
+        """Told of stalls whose cars want to leave; answers which of them do so now."""
         share = self._set_rate(occupancy)
         stalls = self._stratified(np.flatnonzero(~kerb.truth.occupied), share)
         kerb.fill(stalls, np.full(stalls.size, BACKGROUND))
@@ -182,7 +182,7 @@ class Demand:
         """Departures and arrivals of the step that ends at `now_s`."""
         leaving = np.flatnonzero(self.depart_s <= now_s)
         if leaving.size:
-            self.pull_out(now_s, leaving)
+            leaving = self.pull_out(now_s, leaving)
             self._kerb.free(now_s, leaving)
             self.depart_s[leaving] = np.inf
         ordinary = self._arrive(self.arrival_rate_per_s * dt_s)

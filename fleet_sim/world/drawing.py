@@ -11,13 +11,16 @@ import numpy as np
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
 from fleet_sim.world.city import City
 from fleet_sim.world.roads import LANE_WIDTH_M, Roads
+from fleet_sim.world.sites import DEPTH_M
 from fleet_sim.world.stalls import STALL_HALF_WIDTH_M
 from fleet_sim.world.traffic import STOP_LINE_M
 
 MARGIN_M = 60.0
 _CAR_M, _CAR_WIDTH_M = 4.6, 1.8
 _VENUE_M = 20.0
-_MODES = ("driving", "cruising", "parked", "charging")
+_MODES = ("driving", "cruising", "parked", "charging", "car")
+CAR = 4
+"""`Vehicles.mode` of one that is not of the fleet, on the road."""
 _LABEL_FROM_M = 70.0
 """Streets' names are written along edges of at least this length."""
 
@@ -28,6 +31,7 @@ _COLOURS = {
     "cruising": "#e07b00",
     "parked": "#333333",
     "charging": "#b0158f",
+    "car": "#8a8f98",
 }
 _STYLE = """
 svg{background:#f4f2ec;font-family:system-ui,sans-serif}
@@ -38,6 +42,7 @@ svg{background:#f4f2ec;font-family:system-ui,sans-serif}
 .scale{stroke:#555;stroke-width:2}
 .stall{fill:none;stroke-width:%(stall)s}
 .go1{fill:#c8372d}.go2{fill:#2d6cc8}
+.garage{fill:#5a4a8a}.station{fill:#1f8a4c}
 .venue{fill:#7a3fa0;fill-opacity:.25;stroke:#7a3fa0;stroke-width:2}
 .district{stroke:#9aa;stroke-width:2;stroke-dasharray:14 10}
 .vehicle{fill:none;stroke-width:%(car)s}
@@ -68,7 +73,7 @@ document.getElementById('all').onclick=()=>{v=[...b];show()};
 
 
 class Vehicles(NamedTuple):
-    """n vehicles; `mode` indexes driving, cruising, parked, charging."""
+    """n vehicles; `mode` indexes driving, cruising, parked, charging, or is `CAR`."""
 
     x: FloatArray
     y: FloatArray
@@ -109,6 +114,7 @@ def svg(
         *_signals(roads),
         *_names(roads),
         *_vehicles(vehicles),
+        *_sites(city),
         *_venues(city, big),
         *_legend(city, title, left + big, top + height, big, vehicles is not None),
         "</svg>\n",
@@ -264,6 +270,20 @@ def _venues(city: City, size: float) -> list[str]:
     return found
 
 
+def _sites(city: City) -> list[str]:
+    """A square for each garage and station, as large as the space behind the kerb."""
+    sites = city.sites
+    half = DEPTH_M / 2
+    return [
+        f'<rect class="{("garage", "station")[kind]}" x="{x - half:.1f}" y="{-y - half:.1f}" '
+        f'width="{DEPTH_M:.0f}" height="{DEPTH_M:.0f}" fill-opacity=".45">'
+        f"<title>{escape(name)}</title></rect>"
+        for name, kind, x, y in zip(
+            sites.name, sites.kind.tolist(), sites.x.tolist(), sites.y.tolist(), strict=True
+        )
+    ]
+
+
 def _districts(left: float, top: float, width: float, height: float) -> list[str]:
     """The lines between the halves, and their names at the margins."""
     right, bottom = left + width, top + height
@@ -287,10 +307,11 @@ def _legend(
     city: City, title: str, left: float, top: float, size: float, driven: bool
 ) -> list[str]:
     words = [("free", "free stall"), ("taken", "taken stall")] if driven else [("free", "stall")]
-    words += [(mode, mode) for mode in _MODES] if driven else []
+    words += [(mode, "other car" if mode == "car" else mode) for mode in _MODES] if driven else []
     entries = [f'<tspan fill="{_COLOURS[kind]}">▬</tspan> {text}' for kind, text in words]
     entries += [
         '<tspan class="go1">●</tspan><tspan class="go2">●</tspan> signal, by its half of the cycle',
+        '<tspan class="garage">■</tspan> garage <tspan class="station">■</tspan> fast charging',
         "→ one-way",
     ]
     about = " · ".join(t for t in (title, city.attribution) if t)

@@ -6,13 +6,15 @@ from fleet_sim.models import motion
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
 from fleet_sim.models.battery import MILD_C, Batteries
 from fleet_sim.scenario.model import Scenario
-from fleet_sim.world import traffic
+from fleet_sim.world import sites, traffic
 from fleet_sim.world.city import City
 from fleet_sim.world.driving import Seen, decide
 from fleet_sim.world.equipment import Equipment
+from fleet_sim.world.kerb import draw_length_m
 from fleet_sim.world.lanes import DISCHARGE_S, Lanes
 from fleet_sim.world.routing import STRAIGHT_MPS, U_TURN_S, Router
 from fleet_sim.world.traffic import NOWHERE_M
+from fleet_sim.world.truth import BACKGROUND
 
 DRIVING, CRUISING, PARKED, CHARGING = range(4)
 NONE = -1
@@ -26,14 +28,15 @@ behind the longest red light takes to move."""
 KERB_LANE_M = 400.0
 """Nearer to its destination than this, who will park there takes the lane at the kerb
 (assumption)."""
-_BARE_KERB = 1.5
-"""How much less (by `e^-1.5`) drivers who look for a stall turn into streets that have none
-(assumption)."""
+CAR_MPS = 60 / 3.6
+"""Drivers outside the fleet keep to the limits of streets, and to this one (assumption)."""
+_SPREAD = 0.6180339887
 _QUEUED_MPS, _STANDING_MPS, _ASK_AGAIN_S = 2.0, 0.3, 2.0
 
 
 class Fleet:
-    """n vehicles; every public array is [n].
+    """n vehicles, and cars that are not of the fleet but drive as they do: every public array is
+    [rows], first the vehicles, then the cars; `groups` is [n]. Idle cars are `PARKED` nowhere.
 
     `x` is the middle of the vehicle (and its antenna and sensor), m along `edge`. A parked
     vehicle keeps the edge and position of its stall. `ambient_c` is the weather when it begins.
@@ -56,12 +59,26 @@ class Fleet:
         cars = Equipment.of(scenario).vehicles
         self.groups: IntArray = np.repeat(np.arange(len(groups)), count)
         per = self.groups
-        self.v_max: FloatArray = np.array([float(g.max_speed_mps) for g in groups])[per]
-        self.half: FloatArray = np.array([c.length_m / 2 for c in cars])[per]
+        others = n // 10 if scenario.city.cars is None else scenario.city.cars
+        """Cars that are not of the fleet."""
+        n = self.rows = n + others
+        self.v_max: FloatArray = np.append(
+            np.array([float(g.max_speed_mps) for g in groups])[per], np.full(others, CAR_MPS)
+        )
+        self.v_cap: FloatArray = self.v_max.copy()
+        """How fast it drives for now: slower while it looks for a stall."""
+        self.half: FloatArray = np.append(
+            np.array([c.length_m / 2 for c in cars])[per], draw_length_m(others, rng) / 2
+        )
+        self.by: IntArray = np.append(np.arange(self.n), np.full(others, BACKGROUND))
+        """Whom the truth says to stand where it parks: its index, or a code of `truth`."""
         self.battery = Batteries(cars, per, ambient_c)
         self.usable_j: FloatArray = self.battery.usable_j
         low, high = (np.array([float(g.soc[i]) for g in groups])[per] for i in (0, 1))
-        self.soc: FloatArray = rng.uniform(low, high)
+        # Nobody asks what other cars run on.
+        self.soc: FloatArray = np.append(rng.uniform(low, high), np.ones(others))
+        self.site: IntArray = np.full(n, NONE)
+        """The garage or station (`city.sites`) in which it is."""
         self.lane_bias: FloatArray = np.clip(rng.normal(0.0, 0.12, n), -0.3, 0.3)
         """How far right of its lane's centre it drives, m (assumption)."""
         self.mode: Int8Array = np.full(n, DRIVING, dtype=np.int8)
@@ -96,8 +113,8 @@ class Fleet:
         self.wait_s: FloatArray = np.zeros(n)
         """How long it has stood on the road without a red light."""
         self._discharge_s: FloatArray = DISCHARGE_S / city.roads.lanes
-        bare = np.bincount(city.stalls.edge, minlength=city.roads.n_edges) == 0
-        self._kerb_appeal: FloatArray = np.where(bare, -_BARE_KERB, 0.0)
+        self.kerb_appeal: FloatArray = np.zeros(city.roads.n_edges)
+        """[E] of streets to turn into for who looks for a stall, a logarithm."""
         self._set_out: BoolArray = np.zeros(n, dtype=np.bool_)
         """Whether it has not chosen a turn since it got its destination."""
         self._signals = traffic.Signals(city.roads)
@@ -165,7 +182,7 @@ class Fleet:
             goal_x, goal_y = self.city.roads.point(
                 self.goal_edge[idx[lost]], self.goal_x[idx[lost]]
             )
-            turn[lost] = self.router.around(edge[lost], goal_x, goal_y, self.rng, self._kerb_appeal)
+            turn[lost] = self.router.around(edge[lost], goal_x, goal_y, self.rng, self.kerb_appeal)
         self._take(idx, edge, turn)
 
     def _take(self, idx: IntArray, edge: IntArray, turn: IntArray) -> None:
@@ -210,7 +227,7 @@ class Fleet:
         edge, x, v = self.edge[r], self.x[r], self.v[r]
         to_end = roads.length[edge] - x
         wanted = self.next_lane[r]
-        cap = np.minimum(roads.limit_mps[edge], self.v_max[r])
+        cap = np.minimum(roads.limit_mps[edge], self.v_cap[r])
         does = decide(
             Seen(
                 lane=self.lane[r],
@@ -246,7 +263,8 @@ class Fleet:
         """What the `dt_s` since the last call took from the packs, where queues stand, and who
         loses patience. None of it needs steps as short as the motion's."""
         on_road = self.mode <= CRUISING
-        r = np.flatnonzero(on_road | (self.odo > self._odo_settled))
+        moved = on_road | (self.odo > self._odo_settled)
+        r = np.flatnonzero(moved[: self.n])
         v, odo = self.v[r], self.odo[r]
         ds = odo - self._odo_settled[r]
         used = self.battery.drive_j(r, self.soc[r], self._v_settled[r], v, ds, dt_s)
@@ -267,9 +285,9 @@ class Fleet:
         if impatient.size:
             self._give_up(impatient, r)
 
-    def charge(self, idx: IntArray, dt_s: float) -> None:
-        """Charge the vehicles `idx` on AC for `dt_s`."""
-        stored = self.battery.charge_j(idx, self.soc[idx], dt_s)
+    def charge(self, idx: IntArray, dt_s: float, dc_w: float | None = None) -> None:
+        """Charge the vehicles `idx` for `dt_s`, on DC of `dc_w` or else on AC."""
+        stored = self.battery.charge_j(idx, self.soc[idx], dt_s, dc_w)
         self.soc[idx] = np.minimum(self.soc[idx] + stored / self.usable_j[idx], 1.0)
 
     def _no_overlap(
@@ -353,9 +371,13 @@ class Fleet:
         return self.lane_bias[idx] - self.lanes.left_m[self.lane[idx]]
 
     def position(self, idx: IntArray) -> tuple[FloatArray, FloatArray]:
-        """East, north of the vehicles `idx`, m; parked ones are beside their lane."""
+        """East, north of the vehicles `idx`, m; parked ones are beside their lane,
+        those in a garage or at a station behind the kerb."""
         parked = (self.mode[idx] >= PARKED) & (self.stall[idx] >= 0)
         right = self.right_m(idx)
         if parked.any():
             right[parked] = self.city.stalls.lane_offset[self.stall[idx[parked]]]
+        inside = self.site[idx] >= 0
+        if inside.any():
+            right[inside] = sites.SETBACK_M + sites.DEPTH_M * (idx[inside] * _SPREAD % 1.0)
         return self.city.roads.point(self.edge[idx], self.x[idx], right)

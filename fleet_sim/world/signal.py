@@ -53,7 +53,9 @@ class Signal:
         kind = np.array([names.index(group.radio) for group in scenario.fleet])[fleet.groups]
         self._first = first
         self._offset = kind * edge.size
-        self.links = RadioLinks(presets, kind, self.place(), fleet.odo, link_rng, sense_rng)
+        self.links = RadioLinks(
+            presets, kind, self.place(), fleet.odo[: fleet.n], link_rng, sense_rng
+        )
 
     @property
     def up(self) -> BoolArray:
@@ -63,9 +65,9 @@ class Signal:
     def place(self) -> Int8Array:
         """[n] class of coverage where each vehicle is now."""
         fleet = self._fleet
-        along = (fleet.x * (1.0 / BIN_M)).astype(np.int64)
-        return np.asarray(self._table[self._offset + self._first[fleet.edge] + along])
+        along = (fleet.x[: fleet.n] * (1.0 / BIN_M)).astype(np.int64)
+        return np.asarray(self._table[self._offset + self._first[fleet.edge[: fleet.n]] + along])
 
     def step(self, dt_s: float) -> None:
         """Advance by `dt_s` to where the fleet is now."""
-        self.links.step(dt_s, self.place(), self._fleet.odo)
+        self.links.step(dt_s, self.place(), self._fleet.odo[: self._fleet.n])

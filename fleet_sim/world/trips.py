@@ -1,13 +1,15 @@
-"""What vehicles want: destinations, stalls, dwell, charging."""
+"""What vehicles want: destinations, and to park, for how long, and to charge."""
 
 import numpy as np
 
-from fleet_sim.models import motion
-from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
+from fleet_sim.models.arrays import FloatArray, IntArray
 from fleet_sim.scenario.model import Scenario
+from fleet_sim.world.districts import ATTRACTION
 from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, NONE, PARKED, Fleet
 from fleet_sim.world.kerb import Kerb
-from fleet_sim.world.traffic import NOWHERE_M, one_each
+from fleet_sim.world.offstreet import OffStreet
+from fleet_sim.world.search import Search
+from fleet_sim.world.traffic import one_each
 
 DWELL_MEDIAN_S, DWELL_LOG_SIGMA = 120.0, 0.8
 """Stops of taxis and deliveries are minutes long (assumption)."""
@@ -19,15 +21,7 @@ NO_GOAL_MPS = 80 / 3.6
 SURGE_SHARE = 0.5
 """Of trips that go to an event while it fills (assumption)."""
 SURGE_M = 250.0
-WALK_M = 200.0
-"""Drivers take a stall this near their destination before they are there (assumption)."""
-TAKES_SHARE = 0.43
-"""Of the free stalls that it passes, a driver sees in time and finds long enough for its car
-(assumption, chosen so that the shares of trips that cruise are those of GPS traces)."""
-_HASH = (7.13, 0.7548776662466927, 0.5698402909980532)
 LOW_SOC, FULL_SOC, EMPTY_SOC = 0.2, 0.8, 0.03
-_SEEN_AHEAD_BRAKE_MPS2 = 2.0
-_PARK_WITHIN_M, _PARK_BELOW_MPS = 0.6, 0.5
 
 
 class Trips:
@@ -37,21 +31,33 @@ class Trips:
         self, scenario: Scenario, fleet: Fleet, kerb: Kerb, rng: np.random.Generator
     ) -> None:
         self._fleet, self._kerb, self._rng = fleet, kerb, rng
-        self._claimed: BoolArray = np.zeros(kerb.stalls.n, dtype=np.bool_)
-        self.wake_s: FloatArray = np.full(fleet.n, np.inf)
+        self.search = Search(fleet, kerb)
+        self.off = OffStreet(fleet, 1000.0 * float(scenario.city.charging.power_kw))
+        self.wake_s: FloatArray = np.full(fleet.rows, np.inf)
+        """[rows] when it leaves where it stands."""
         self._pull: FloatArray | None = None
         """Cumulative weight of the edges near the surge's venue, None without one."""
-        self._stall_key = kerb.stalls.edge * 4096.0 + kerb.stalls.offset
+        self.given_up = 0
+        """Searches of the fleet's vehicles that ended neither in a stall nor in a garage."""
+        self.car_stalls = self.car_places = np.empty(0, dtype=np.int64)
+        self.cars_lost = 0
+        """Stalls and places of garages that cars outside the fleet took in this step, and how many
+        of them went away; who reads it takes it."""
         roads = fleet.city.roads
         slow = roads.limit_mps < NO_GOAL_MPS
-        self._goals: FloatArray = np.cumsum(roads.length * (slow | ~slow.any()))
+        self._goals: FloatArray = np.cumsum(
+            roads.length * (slow | ~slow.any()) * ATTRACTION[fleet.city.character]
+        )
         """Cumulative weight of the edges as destinations."""
         cols_rows = np.ptp(roads.node_x) + np.ptp(roads.node_y)
-        trip_s = max(float(cols_rows) / 3, float(roads.length[0])) / MEAN_TRIP_MPS
+        self.trip_s = max(float(cols_rows) / 3, float(roads.length[0])) / MEAN_TRIP_MPS
+        """About how long a trip takes."""
         share = np.array([float(g.parked) for g in scenario.fleet])
         # Parking as often as this keeps the share that is parked where it begins.
         odds = share / np.maximum(1.0 - share, 1e-9)
-        self._park_chance: FloatArray = np.minimum(odds * trip_s / DWELL_MEAN_S, 1.0)[fleet.groups]
+        chance = np.minimum(odds * self.trip_s / DWELL_MEAN_S, 1.0)[fleet.groups]
+        # Of other cars, the demand for stalls decides.
+        self._park_chance: FloatArray = np.append(chance, np.zeros(fleet.rows - fleet.n))
         self._begin(scenario)
 
     def _begin(self, scenario: Scenario) -> None:
@@ -87,16 +93,21 @@ class Trips:
 
     def step(self, dt_s: float, now_s: float) -> None:
         """Arrivals, searches, parking and leaving at the end of a step."""
-        fleet = self._fleet
+        fleet, off = self._fleet, self.off
         mode = fleet.mode
         arrived = np.flatnonzero(
             (mode == DRIVING) & (fleet.edge == fleet.goal_edge) & (fleet.x >= fleet.goal_x)
         )
+        if off.sites.n:
+            self._drive_in(now_s)
+            arrived = arrived[(mode[arrived] == DRIVING) & (off.bound[arrived] < 0)]
         if arrived.size:
-            self._arrive(arrived)
-        looking = np.flatnonzero((mode == CRUISING) | self._approaching())
-        if looking.size:
-            self._search(looking, now_s)
+            self._arrive(arrived, now_s)
+        there, tired = self.search.step(off.bound >= 0, now_s)
+        if there.size:
+            self._park(there, now_s)
+        if tired.size:
+            self._give_up(tired)
         charging = np.flatnonzero(mode == CHARGING)
         if charging.size:
             self._charge(charging, dt_s, now_s)
@@ -120,95 +131,79 @@ class Trips:
         return DWELL_MEDIAN_S * np.exp(DWELL_LOG_SIGMA * self._rng.standard_normal(k))
 
     def _send(self, idx: IntArray) -> None:
-        """On the next errand, which may be one to park for."""
+        """On the next errand, which may be one to park for, or to charge when that is due."""
         fleet = self._fleet
         low = fleet.soc[idx] < LOW_SOC
-        park = (self._rng.random(idx.size) < self._park_chance[idx]) | low
+        fleet.mode[idx] = DRIVING
+        fleet.v_cap[idx] = fleet.v_max[idx]
+        if low.any():
+            low[low] = self.off.to_station(idx[low])
+            idx = idx[~low]
+        park = self._rng.random(idx.size) < self._park_chance[idx]
+        # Without a station it charges where it parks.
+        park |= fleet.soc[idx] < LOW_SOC
         fleet.parks[idx] = park & (self._kerb.stalls.n > 0)
         fleet.head_for(idx, *self._destinations(idx.size))
 
-    def _approaching(self) -> BoolArray:
-        """[n] who will park at its destination and is near enough to take a stall on the way."""
-        fleet = self._fleet
-        near = fleet.parks & (fleet.mode == DRIVING)
-        idx = np.flatnonzero(near)
-        if idx.size:
-            roads = fleet.city.roads
-            x, y = roads.point(fleet.edge[idx], fleet.x[idx])
-            goal_x, goal_y = roads.point(fleet.goal_edge[idx], fleet.goal_x[idx])
-            near[idx] = (x - goal_x) ** 2 + (y - goal_y) ** 2 < WALK_M**2
-            # Who claimed a stall may leave the circle on the way to it.
-            near[idx] |= fleet.stall[idx] >= 0
-        return np.asarray(near)
+    def send_to_event(self, idx: IntArray) -> None:
+        """To the place of the present surge; nowhere else when there is none."""
+        if self._pull is not None:
+            roads = self._fleet.city.roads
+            drawn = self._rng.random(idx.size) * self._pull[-1]
+            edge = self._pull.searchsorted(drawn, side="right")
+            x = self._rng.uniform(0.2, 0.8, idx.size) * roads.length[edge]
+            self._fleet.head_for(idx, edge, x)
 
-    def _arrive(self, idx: IntArray) -> None:
-        fleet = self._fleet
-        looks = fleet.parks[idx]
-        fleet.mode[idx[looks]] = CRUISING
+    def _arrive(self, idx: IntArray, now_s: float) -> None:
+        looks = self._fleet.parks[idx]
         if looks.any():
-            fleet.reconsider(idx[looks])
+            self.search.begin(idx[looks], now_s)
         if not looks.all():
             self._send(idx[~looks])
 
-    def _search(self, idx: IntArray, now_s: float) -> None:
-        fleet, kerb = self._fleet, self._kerb
-        target = fleet.stall[idx]
-        # Someone else was quicker, or it could not stop in time.
-        lost = (target >= 0) & (
-            kerb.truth.occupied[target] | (fleet.x[idx] > fleet.stop_x[idx] + _PARK_WITHIN_M)
-        )
-        lost |= (target >= 0) & (fleet.edge[idx] != kerb.stalls.edge[target])
-        self._unclaim(idx[lost])
-        there = (fleet.stall[idx] >= 0) & (fleet.v[idx] < _PARK_BELOW_MPS)
-        there &= np.abs(fleet.stop_x[idx] - fleet.x[idx]) < _PARK_WITHIN_M
-        if there.any():
-            self._park(idx[there], now_s)
-        self._claim(idx[fleet.stall[idx] < 0])
-
-    def _claim(self, idx: IntArray) -> None:
-        """The nearest free stall ahead on the right for each, if it can stop for it."""
-        if not idx.size:
-            return
-        fleet, kerb = self._fleet, self._kerb
-        open_ = np.flatnonzero(~(kerb.truth.occupied | self._claimed))
-        if not open_.size:
-            return
-        way = motion.stopping_m(fleet.v[idx], fleet.accel[idx], _SEEN_AHEAD_BRAKE_MPS2) + 1.0
-        at = np.searchsorted(self._stall_key[open_], fleet.edge[idx] * 4096.0 + fleet.x[idx] + way)
-        stall = open_[np.minimum(at, open_.size - 1)]
-        found = (at < open_.size) & (kerb.stalls.edge[stall] == fleet.edge[idx])
-        found &= fleet.lane[idx] == fleet.lanes.first[fleet.edge[idx]]
-        # Each driver makes up its mind once about each stall, so the draw is a hash.
-        mind = (fleet.goal_x[idx] * _HASH[0] + idx * _HASH[1] + stall * _HASH[2]) % 1.0
-        found &= mind < TAKES_SHARE
-        idx, stall = idx[found], stall[found]
-        nearest = one_each(idx, stall, kerb.stalls.offset[stall] - fleet.x[idx])
-        idx, stall = idx[nearest], stall[nearest]
-        self._claimed[stall] = True
-        fleet.stall[idx], fleet.stop_x[idx] = stall, kerb.stalls.offset[stall]
-
-    def _unclaim(self, idx: IntArray) -> None:
-        held = idx[self._fleet.stall[idx] >= 0]
-        self._claimed[self._fleet.stall[held]] = False
-        self._fleet.stall[idx] = NONE
-        self._fleet.stop_x[idx] = NOWHERE_M
-
     def _park(self, idx: IntArray, now_s: float) -> None:
         fleet, kerb = self._fleet, self._kerb
-        stalls = fleet.stall[idx]
-        kerb.take(now_s, stalls, idx, 2 * fleet.half[idx])
-        self._claimed[stalls] = False
+        stalls = self.search.parked(idx)
+        kerb.take(now_s, stalls, fleet.by[idx], 2 * fleet.half[idx])
         fleet.x[idx] = kerb.stalls.offset[stalls]
         fleet.v[idx] = fleet.accel[idx] = 0.0
-        fleet.stop_x[idx] = NOWHERE_M
         low = fleet.soc[idx] < LOW_SOC
         fleet.mode[idx] = np.where(low, CHARGING, PARKED)
         self.wake_s[idx] = np.where(low, np.inf, now_s + self._draw_dwell_s(idx.size))
+        car = idx >= fleet.n
+        if car.any():
+            self.car_stalls = stalls[car]
+            fleet.stall[idx[car]] = NONE
+            self.wake_s[idx[car]] = np.inf
+
+    def _give_up(self, idx: IntArray) -> None:
+        """To the nearest garage with room; without one, away."""
+        fleet = self._fleet
+        self.search.end(idx)
+        fleet.mode[idx] = DRIVING
+        self._go_away(idx[~self.off.to_garage(idx)])
+
+    def _go_away(self, idx: IntArray) -> None:
+        """They leave without having parked."""
+        self.given_up += int(np.count_nonzero(idx < self._fleet.n))
+        self.cars_lost += int(np.count_nonzero(idx >= self._fleet.n))
+        self._send(idx)
+
+    def _drive_in(self, now_s: float) -> None:
+        fleet = self._fleet
+        parked, full = self.off.arrive(now_s)
+        if parked.size:
+            car = parked >= fleet.n
+            self.wake_s[parked] = now_s + self._draw_dwell_s(parked.size)
+            if car.any():
+                self.wake_s[parked[car]] = np.inf
+                self.car_places = self.off.hand_over(parked[car])
+        if full.size:
+            self._go_away(full)
 
     def _charge(self, idx: IntArray, dt_s: float, now_s: float) -> None:
-        fleet = self._fleet
-        fleet.charge(idx, dt_s)
-        full = idx[fleet.soc[idx] >= FULL_SOC]
+        self.off.charge(idx, dt_s)
+        full = idx[self._fleet.soc[idx] >= FULL_SOC]
         self.wake_s[full] = np.minimum(self.wake_s[full], now_s)
 
     def _leave(self, idx: IntArray, now_s: float) -> None:
@@ -220,8 +215,14 @@ class Trips:
         idx = idx[one_each(idx, fleet.edge[idx], self.wake_s[idx])]
         stalls = fleet.stall[idx]
         self._kerb.free(now_s, stalls[stalls >= 0])
+        self.off.leave(idx, now_s)
+        self.set_out(idx, now_s)
+
+    def set_out(self, idx: IntArray, now_s: float) -> None:
+        """From the kerb at (`edge`, `x`) of each, standing, on a new errand."""
+        fleet = self._fleet
         fleet.stall[idx] = NONE
-        fleet.mode[idx] = DRIVING
+        fleet.v[idx] = fleet.accel[idx] = 0.0
         fleet.prev_edge[idx] = NONE
         fleet.lane[idx] = fleet.lanes.first[fleet.edge[idx]]
         fleet.on_road_since_s[idx] = now_s
@@ -231,7 +232,8 @@ class Trips:
     def _strand(self, idx: IntArray) -> None:
         """An all but empty vehicle leaves the road where it is and charges off the street."""
         fleet = self._fleet
-        self._unclaim(idx)
+        self.search.end(idx)
+        self.off.bound[idx] = NONE
         fleet.mode[idx] = CHARGING
         fleet.v[idx] = fleet.accel[idx] = 0.0
         self.wake_s[idx] = np.inf

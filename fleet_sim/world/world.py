@@ -13,6 +13,7 @@ from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Phase, Scenario
 from fleet_sim.scenario.weather import WeatherChange
 from fleet_sim.world import sonar
+from fleet_sim.world.cars import Cars
 from fleet_sim.world.city import VENUES, City
 from fleet_sim.world.demand import Demand
 from fleet_sim.world.equipment import NO_RADIO, Equipment, names_of_presets
@@ -21,6 +22,7 @@ from fleet_sim.world.fleet import CHARGING, CRUISING, DRIVING, PARKED, Fleet
 from fleet_sim.world.kerb import Kerb
 from fleet_sim.world.sensors import Sensors
 from fleet_sim.world.signal import Signal
+from fleet_sim.world.sites import GARAGE
 from fleet_sim.world.trips import Trips
 from fleet_sim.world.truth import Truth
 from fleet_sim.world.vin import vin
@@ -72,10 +74,11 @@ class World:
         """`ValueError` for a scenario that does not fit its city; `seed` replaces its own."""
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
-        streams = np.random.SeedSequence(self.seed).spawn(8)
+        streams = np.random.SeedSequence(self.seed).spawn(10)
         fleet_rng, trips_rng, kerb_rng, demand_rng, field_rng, gnss_rng, radio_rng, sense_rng = (
-            np.random.default_rng(stream) for stream in streams
+            np.random.default_rng(stream) for stream in streams[:8]
         )
+        cars_rng, garages_rng = (np.random.default_rng(stream) for stream in streams[8:])
         self.city = City.build(scenario.city, self.seed)
         weather = scenario.weather
         self.air = Air(float(weather.temperature_c), 100.0 * float(weather.humidity))
@@ -88,16 +91,24 @@ class World:
         assert occupancy is not None  # a scenario gives its first phase one
         character = self.city.character[self.city.stalls.edge]
         self.demand = Demand(self._kerb, float(occupancy), demand_rng, character=character)
+        garages = self._trips.off.garages
+        share = float(scenario.city.garages.occupancy)
+        self._garage_demand = Demand(garages, share, garages_rng)
+        self._cars = Cars(
+            self.fleet, self._trips, self.truth, self.demand, self._garage_demand, cars_rng
+        )
         equipment = Equipment.of(scenario)
         latitude, groups = self.city.projection.lat0, self.fleet.groups
         self._gnss = GnssModel(equipment.receivers, groups, latitude, field_rng, gnss_rng)
         self._sensors = Sensors(equipment.sensors, groups)
-        self._any_cover = bool((self.city.roads.reception == COVERED).any())
+        self._garages = self.city.sites.of(GARAGE).size
+        """They are the first of the sites."""
+        self._any_cover = bool((self.city.roads.reception == COVERED).any() or self._garages)
         self._track()
         self._signal = Signal(scenario, self.fleet, radio_rng)
         self._noise = Noise.drawn(sense_rng)
         self._tick = 0
-        self._path = sonar.Path(self.fleet.odo)
+        self._path = sonar.Path(self.fleet.odo[: self.n])
         self._settled_s = 0.0
         self.now_s = 0.0
         """Simulated seconds since the first phase began."""
@@ -134,6 +145,11 @@ class World:
         return self.truth.occupied
 
     @property
+    def garage_truth(self) -> Truth:
+        """As `truth`, of the garages' places. The cloud is told of none of them."""
+        return self._trips.off.garages.truth
+
+    @property
     def groups(self) -> IntArray:
         """[n] index into `scenario.fleet`."""
         return self.fleet.groups
@@ -151,23 +167,34 @@ class World:
         self.now_s = now_s
         self._tick += 1
         self.demand.step(dt_s, now_s)
+        self._garage_demand.step(dt_s, now_s)
         self.fleet.drive(dt_s, now_s)
         since_s = now_s - self._settled_s
         if since_s > SETTLE_S - _EPS_S:
             self._settled_s = now_s
             self.fleet.settle(since_s)
             self._trips.step(since_s, now_s)
+            self._cars.step(now_s)
             self._track()
         self._gnss.step(dt_s)
         self._signal.step(dt_s)
-        self._path.push(now_s, self.fleet.odo)
+        self._path.push(now_s, self.fleet.odo[: self.n])
         self._enter_phases()
         self._apply_faults()
 
     def _track(self) -> None:
         # Only a cover takes the sky away, so cities without one do not pay for this.
         if self._any_cover:
-            self._gnss.track(self.city.roads.reception[self.fleet.edge], self.fleet.position)
+            self._gnss.track(self._reception(slice(self.n)), self.fleet.position)
+
+    def _reception(self, idx: IntArray | slice) -> IntArray:
+        """Class of reception where the vehicles `idx` are."""
+        fleet = self.fleet
+        found = self.city.roads.reception[fleet.edge[idx]]
+        if self._garages:
+            site = fleet.site[idx]
+            found[(site >= 0) & (site < self._garages)] = COVERED
+        return found
 
     def _enter_phases(self) -> None:
         while self.phase + 1 < len(self._phase_ends):
@@ -204,7 +231,13 @@ class World:
         self.fleet.battery.set_ambient(self.air.temperature_c)
 
     def _apply_faults(self) -> None:
-        self.radio_state = self._faults.state(self._signal.up, self.now_s)
+        up = self._signal.up
+        if self._garages:
+            site = self.fleet.site[: self.n]
+            inside = (site >= 0) & (site < self._garages)
+            if inside.any():
+                up = up & (~inside | self.wired)
+        self.radio_state = self._faults.state(up, self.now_s)
         self.radio_up = self.radio_state == RADIO_UP
 
     def observe(self, idx: IntArray) -> Observation:
@@ -212,7 +245,7 @@ class World:
         fleet = self.fleet
         x, y = fleet.position(idx)
         edge = fleet.edge[idx]
-        seen = self._gnss.observe(idx, x, y, self.city.roads.reception[edge])
+        seen = self._gnss.observe(idx, x, y, self._reception(idx))
         east, north = seen.error_m.T
         lat, lon = self.city.projection.to_degrees(x + east, y + north)
         draws = self._noise.at(idx, self._tick)
@@ -252,7 +285,7 @@ class World:
 
     def counts(self) -> dict[str, int]:
         """How many vehicles do what, and how the stalls are."""
-        modes = np.bincount(self.fleet.mode, minlength=4)
+        modes = np.bincount(self.fleet.mode[: self.n], minlength=4)
         occupied = int(self.truth.occupied.sum())
         return {
             "driving": int(modes[DRIVING]),

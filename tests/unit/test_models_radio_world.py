@@ -15,7 +15,7 @@ def town(*groups: VehicleGroup, faults: tuple[Fault, ...] = ()) -> World:
     return World(
         Scenario(
             name="t",
-            city=CitySpec(generate=GeneratedCity(blocks=(8, 8))),
+            city=CitySpec(generate=GeneratedCity(blocks=(8, 8)), cars=0),
             fleet=groups or (VehicleGroup(group="a", count=200, radio="rural"),),
             phases=(Phase(name="a", duration_s=Duration(60.0)),),
             faults=faults,

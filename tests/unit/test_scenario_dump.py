@@ -216,8 +216,11 @@ def test_a_dump_has_units_and_defaults():
 
 def test_a_dump_has_the_map_or_what_is_generated():
     text = "name: x\nfleet: [{group: a, count: 1}]\nphases: [{name: p, duration: 90s}]\n"
-    assert yaml.safe_load(dump(loads(text + "city: {osm: a.osm}\n")))["city"] == {"osm": "a.osm"}
-    assert list(yaml.safe_load(dump(loads(text + "city: {}\n")))["city"]) == ["generate"]
+    read = yaml.safe_load(dump(loads(text + "city: {osm: a.osm}\n")))["city"]
+    assert read["osm"] == "a.osm"
+    beside = ["garages", "charging"]
+    assert list(read) == ["osm", *beside]
+    assert list(yaml.safe_load(dump(loads(text + "city: {}\n")))["city"]) == ["generate", *beside]
 
 
 def test_equal_parts_are_written_out_and_not_aliased():

@@ -16,7 +16,7 @@ from fleet_sim.world.fleet import Fleet
 SCENARIO = Scenario(
     name="t",
     seed=3,
-    city=CitySpec(generate=GeneratedCity(blocks=(6, 6))),
+    city=CitySpec(generate=GeneratedCity(blocks=(6, 6)), cars=0),
     fleet=tuple(
         VehicleGroup(group=name, count=20, vehicle=name, parked=Fraction(0.0)) for name in VEHICLES
     ),

@@ -10,8 +10,7 @@ from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import City, GeneratedCity, Phase, VehicleGroup
 from fleet_sim.scenario.units import Duration, Fraction
 from fleet_sim.validation.motion import discharge, rush
-from fleet_sim.world import World
-from fleet_sim.world import trips as trips_module
+from fleet_sim.world import World, search
 from fleet_sim.world.fleet import CRUISING, PARKED, Fleet
 from fleet_sim.world.lanes import Lanes
 from fleet_sim.world.traffic import (
@@ -132,7 +131,7 @@ def world(count: int, blocks: tuple[int, int] = (6, 6), parked: float = 0.0) -> 
     return World(
         Scenario(
             name="t",
-            city=City(generate=GeneratedCity(blocks=blocks, legal_kerb=Fraction(1.0))),
+            city=City(generate=GeneratedCity(blocks=blocks, legal_kerb=Fraction(1.0)), cars=0),
             fleet=(group,),
             phases=(Phase(name="a", duration_s=Duration(60.0)),),
         )
@@ -316,14 +315,14 @@ def test_who_claimed_a_stall_beyond_the_walking_distance_still_parks_there() -> 
     fleet.edge[0], fleet.lane[0] = edge, fleet.lanes.first[edge]
     fleet.x[0], fleet.v[0], fleet.parks[0] = kerb.stalls.offset[free], 0.0, True
     fleet.goal_edge[0], fleet.goal_x[0] = kerb.stalls.edge[far], kerb.stalls.offset[far]
-    fleet.stall[0], fleet.stop_x[0], trips._claimed[free] = free, fleet.x[0], True
+    fleet.stall[0], fleet.stop_x[0], trips.search._claimed[free] = free, fleet.x[0], True
     trips.step(0.1, 0.1)
     assert fleet.mode[0] == PARKED
     assert kerb.truth.occupied[free]
 
 
 def test_two_vehicles_do_not_claim_one_stall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trips_module, "TAKES_SHARE", 1.0)
+    monkeypatch.setattr(search, "TAKES_SHARE", 2.0)
     town = world(2)
     fleet, kerb, trips = town.fleet, town._kerb, town._trips
     edge = int(kerb.stalls.edge[0])
@@ -334,12 +333,14 @@ def test_two_vehicles_do_not_claim_one_stall(monkeypatch: pytest.MonkeyPatch) ->
     if occupied[only]:
         kerb.free(0.0, np.array([only]))
     fleet.mode[:] = CRUISING
-    fleet.edge[:], fleet.v[:], fleet.x[:] = edge, 3.0, (5.0, 20.0)
+    fleet.edge[:], fleet.v[:] = edge, 3.0
+    # The second is nearer; both see it.
+    fleet.x[:] = kerb.stalls.offset[only] - np.array([28.0, 14.0])
     fleet.lane[:] = fleet.lanes.first[edge]
-    trips._claim(np.array([0, 1]))
+    trips.search._claim(np.array([0, 1]))
     assert fleet.stall.tolist() == [-1, only]
     assert fleet.stop_x[1] == kerb.stalls.offset[only]
-    trips._claim(np.array([0]))
+    trips.search._claim(np.array([0]))
     assert fleet.stall[0] == -1
 
 

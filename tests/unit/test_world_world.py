@@ -5,6 +5,7 @@ import pytest
 
 from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import (
+    Charging,
     City,
     Fault,
     GeneratedCity,
@@ -24,7 +25,7 @@ def scenario(**changes: object) -> Scenario:
     fields: dict[str, object] = {
         "name": "t",
         "seed": 11,
-        "city": City(generate=GeneratedCity(blocks=(6, 5))),
+        "city": City(generate=GeneratedCity(blocks=(6, 5)), cars=0),
         "fleet": (
             VehicleGroup(group="taxis", count=90, parked=Fraction(0.3)),
             VehicleGroup(group="vans", count=30, vehicle="leaf_30", radio="rural"),
@@ -202,14 +203,17 @@ def test_energy_of_the_fleet_closes() -> None:
     assert 100 < fleet.energy_j.sum() / 3600 / miles < 300
 
 
-def test_low_packs_charge_and_empty_ones_leave_the_road() -> None:
-    world = World(scenario(fleet=(VehicleGroup(group="a", count=60, parked=Fraction(0.0)),)))
+def test_without_stations_low_packs_charge_in_the_street_and_empty_ones_off_it() -> None:
+    city = City(generate=GeneratedCity(blocks=(6, 5)), cars=0, charging=Charging(stations=0))
+    fleet_of = (VehicleGroup(group="a", count=60, parked=Fraction(0.0)),)
+    world = World(scenario(city=city, fleet=fleet_of))
     fleet = world.fleet
     fleet.soc[:30] = 0.1
     fleet.soc[30:40] = 0.01
     run(world, 300, 0.5)
     assert (fleet.mode[30:40] == CHARGING).all()
     assert (fleet.stall[30:40] < 0).all()
+    assert (fleet.site < 0).all()
     low = fleet.mode[:30]
     assert (low == CHARGING).sum() > 15
     assert set(low.tolist()) <= {DRIVING, CRUISING, CHARGING}
@@ -226,7 +230,7 @@ def test_vins_follow_the_groups() -> None:
 
 
 def test_what_does_not_fit_the_city_is_refused() -> None:
-    small = City(generate=GeneratedCity(blocks=(1, 1)))
+    small = City(generate=GeneratedCity(blocks=(1, 1)), cars=0)
     crowd = VehicleGroup(group="a", count=500, parked=Fraction(0.0))
     with pytest.raises(ValueError, match=r"fleet: 500 vehicles on the road do not fit"):
         World(scenario(city=small, fleet=(crowd,)))
@@ -236,7 +240,7 @@ def test_what_does_not_fit_the_city_is_refused() -> None:
 
 
 def test_a_city_without_stalls_runs() -> None:
-    bare = City(generate=GeneratedCity(blocks=(4, 4), legal_kerb=Fraction(0.0)))
+    bare = City(generate=GeneratedCity(blocks=(4, 4), legal_kerb=Fraction(0.0)), cars=0)
     group = VehicleGroup(group="a", count=40, parked=Fraction(0.0), soc=(Fraction(0.05),) * 2)
     world = run(World(scenario(city=bare, fleet=(group,))), 60, 0.5)
     assert world.observe(np.arange(40)).range_cm.shape == (40, 20)
