@@ -18,7 +18,7 @@ from fleet_sim.world.stalls import lay_out
 STALLS = 10
 TARGETS = {8.0: (0.122, 0.703), 6.0: (0.043, 0.574)}
 """Erlang-B with ten servers, by erlangs: P(full), occupancy."""
-MODERATE, CROWDED = (0.60, 0.68, 0.75), (0.95, 0.96, 0.97)
+MODERATE, CROWDED = (0.60, 0.68, 0.75), (0.96, 0.97, 0.98)
 """Non-fleet occupancies of the searches; the fleet's own vehicles add about two points."""
 MODERATE_RANGE, CROWDED_BINS = (0.6, 0.8), (0.95, 0.97, 1.0)
 LAWS: dict[str, DwellLaw] = {

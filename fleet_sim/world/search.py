@@ -12,19 +12,16 @@ SEARCH_MPS = 12 / 3.6
 """Of a driver that looks for a stall (PARKAGENT: Benenson, Martens, Birfir, 2008)."""
 APPROACH_MPS = 25 / 3.6
 """Of one that is near its destination and would take a stall already (assumption)."""
-WALK_M = 300.0
+WALK_M = 400.0
 """Drivers take a stall this near their destination before they are there (assumption)."""
 SEEN_M = 30.0
 """So far ahead a gap between parked cars is seen (assumption)."""
-INTO_STREET_M = 50.0
-"""So far drivers look into a street at its corner (assumption)."""
-BARE_KERB, GAP_SEEN = 1.5, 1.5
-"""How much less (by `e^-1.5`) drivers who look for a stall turn into streets that have none, and
-how much more into those in which they see a gap (assumption)."""
-_LOOK_EVERY_S = 1.0
+BARE_KERB = 1.0
+"""How much less (by `e^-1`) drivers who look for a stall turn into streets that have none
+(assumption)."""
 GIVE_UP_S = 600.0
 """After so much searching drivers go elsewhere (PARKAGENT)."""
-TAKES_SHARE = 0.52
+TAKES_SHARE = 0.57
 """Of the free stalls that it passes at its destination, a driver sees in time and finds long enough
 for its car; half of that at `WALK_M` from there, and no less farther away (assumption, chosen so
 that the shares of trips that cruise are those of GPS traces)."""
@@ -39,10 +36,7 @@ class Search:
     def __init__(self, fleet: Fleet, kerb: Kerb) -> None:
         self._fleet, self._kerb = fleet, kerb
         bare = np.diff(kerb.stalls.first) == 0
-        self._appeal: FloatArray = np.where(bare, -BARE_KERB, 0.0)
-        self._corner = kerb.stalls.offset < INTO_STREET_M
-        """[S] can be seen from the crossing where its edge begins."""
-        self._looked_s = -np.inf
+        fleet.kerb_appeal = np.where(bare, -BARE_KERB, 0.0)
         self._claimed: BoolArray = np.zeros(kerb.stalls.n, dtype=np.bool_)
         self._stall_key = kerb.stalls.edge * 4096.0 + kerb.stalls.offset
         self._since_s: FloatArray = np.full(fleet.rows, np.inf)
@@ -68,8 +62,6 @@ class Search:
         idx = np.flatnonzero((fleet.mode == CRUISING) | self._approaching(others))
         if not idx.size:
             return idx, idx
-        if now_s - self._looked_s >= _LOOK_EVERY_S:
-            self._look_round(now_s)
         self._let_go(idx)
         there = (fleet.stall[idx] >= 0) & (fleet.v[idx] < _PARK_BELOW_MPS)
         there &= np.abs(fleet.stop_x[idx] - fleet.x[idx]) < _PARK_WITHIN_M
@@ -77,15 +69,6 @@ class Search:
         tired = seeks & (now_s - self._since_s[idx] > GIVE_UP_S)
         self._claim(idx[seeks & ~tired])
         return idx[there], idx[tired]
-
-    def _look_round(self, now_s: float) -> None:
-        """Which streets show a gap at their corner."""
-        self._looked_s = now_s
-        kerb = self._kerb
-        free = self._corner & ~kerb.truth.occupied & ~self._claimed
-        gap = np.zeros(self._appeal.size, dtype=np.bool_)
-        gap[kerb.stalls.edge[free]] = True
-        self._fleet.kerb_appeal = self._appeal + GAP_SEEN * gap
 
     def parked(self, idx: IntArray) -> IntArray:
         """The stalls in which `idx` stand: claimed no more, but theirs."""

@@ -80,7 +80,9 @@ def town_scenario(scenario: Scenario, town: int) -> Scenario:
         for group in scenario.fleet
     )
     place = msgspec.structs.replace(spec, towns=1, lat=float(lat[0]), lon=float(lon[0]))
-    city = msgspec.structs.replace(scenario.city, generate=place)
+    cars = scenario.city.cars
+    cars = None if cars is None else len(range(town, cars, towns))
+    city = msgspec.structs.replace(scenario.city, generate=place, cars=cars)
     return msgspec.structs.replace(scenario, fleet=fleet, city=city)
 
 
