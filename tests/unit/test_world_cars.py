@@ -102,5 +102,7 @@ def test_guests_of_an_event_come_by_road_and_stay() -> None:
         by_road = max(by_road, int((world.fleet.by[50:] == EVENT).sum()))
     guests = world.truth.holder == EVENT
     assert by_road > 5
-    assert 20 < guests.sum() <= 40
+    still = (world.fleet.by[50:] == EVENT) & (world.fleet.mode[50:] <= CRUISING)
+    assert guests.sum() > 10
+    assert guests.sum() + still.sum() == 40
     assert np.isinf(world.demand.depart_s[guests]).all()

@@ -110,15 +110,14 @@ def test_a_station_charges_as_many_as_it_has_points_and_the_others_wait() -> Non
     charging = Charging(stations=1, points=2)
     town = world(City(generate=GRID, cars=0, charging=charging), count=12, soc=0.15)
     fleet = town.fleet
-    fleet.goal_edge[:], fleet.goal_x[:] = fleet.edge, fleet.x  # arrived: what now?
     most = 0
     served: list[int] = []
     for _ in range(2400):
-        soc = fleet.soc.copy()
+        soc, stood = fleet.soc.copy(), fleet.mode == CHARGING
         town.step(0.5)
-        there = np.flatnonzero((fleet.mode == CHARGING) & (fleet.site >= 0))
-        # Who brakes on the road gains a little, too.
-        gains = there[(fleet.soc > soc)[there]]
+        there = np.flatnonzero(fleet.mode == CHARGING)
+        # Who brakes before the entrance gains a little, too.
+        gains = there[(stood & (fleet.soc > soc))[there]]
         assert gains.size <= 2
         served += [i for i in gains.tolist() if i not in served]
         most = max(most, there.size)
