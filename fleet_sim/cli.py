@@ -300,6 +300,35 @@ def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None
         Console(highlight=False).print(physics_table(results))
 
 
+@bench.command(
+    "tls", cls=Examples, examples="fleet-sim bench tls\nfleet-sim bench tls -n 500 --json"
+)
+@click.option("-n", "--vehicles", type=click.IntRange(1), default=200, show_default=True)
+@click.option(
+    "--messages",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Of a vehicle in a round.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@json_option
+@reports_errors
+def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
+    """CPU of connecting, returning and a message: plain, TLS full and by ticket, WebSocket.
+
+    Starts a mosquitto on this machine, which must be installed.
+    """
+    from fleet_sim.engine.bench_tls import bench_tls as measure
+    from fleet_sim.engine.bench_tls import tls_table
+
+    costs = measure(vehicles, messages, rounds)
+    if as_json:
+        click.echo(msgspec.json.encode(costs))
+    else:
+        Console(highlight=False).print(tls_table(costs))
+
+
 @main.command(cls=Examples, examples="fleet-sim validate scenarios/*.yaml")
 @click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path))
 @set_option
