@@ -8,6 +8,7 @@ certificates tells which identities of a manifest can be reused.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fleet_sim.cloud.authority import AuthorityError, belongs, read_certificate, read_key
 from fleet_sim.cloud.target import Target
 from fleet_sim.contract.telemetry import Vin
 
@@ -236,10 +238,22 @@ def _reusable(target: Target, folder: Path, policy_name: str) -> dict[str, Ident
     return {
         identity.vin: identity
         for identity in manifest.identities
-        if identity.certificate_arn in known
-        and os.path.exists(identity.key_file)
-        and os.path.exists(identity.cert_file)
+        if identity.certificate_arn in known and _usable(identity)
     }
+
+
+def _usable(identity: Identity) -> bool:
+    """Whether its files are there, belong together, and are good for today and tomorrow; else it is
+    made again."""
+    certificate_file, key_file = Path(identity.cert_file), Path(identity.key_file)
+    if not certificate_file.exists() or not key_file.exists():
+        return False
+    try:
+        certificate = read_certificate(certificate_file)
+        left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
+        return belongs(certificate, read_key(key_file)) and left > dt.timedelta(days=1)
+    except AuthorityError as error:
+        raise IdentityError(f"{error} (allowed: remove it, and it is made again)") from error
 
 
 def _manifest(target: Target, policy_name: str, identities: Iterable[Identity]) -> Manifest:

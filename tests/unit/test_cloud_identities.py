@@ -1,5 +1,6 @@
 """Provisioning: resumed after an interruption, reused when known, and clear about whose failed."""
 
+import datetime as dt
 import threading
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,34 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from fleet_sim.cloud import identities
+from fleet_sim.cloud import authority, identities
 from fleet_sim.cloud.identities import IdentityError, Manifest
 from fleet_sim.cloud.target import Target
 
 VINS = [f"1FSMZ91C0T000000{i}" for i in range(1, 7)]
+
+
+CA_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def signed(request: x509.CertificateSigningRequest, days: int) -> str:
+    """What IoT makes of a request, in PEM."""
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "IoT")]))
+        .public_key(request.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=days))
+        .sign(CA_KEY, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 class FakeIot:
@@ -32,6 +55,8 @@ class FakeIot:
         self.principals: dict[str, str] = {}
         self.attached: list[str] = []
         self.fails: dict[str, str] = {}
+        self.days: dict[str, int] = {}
+        """How long a vehicle's next certificate is good, if not a year."""
 
     def create_certificate_from_csr(
         self,
@@ -46,7 +71,8 @@ class FakeIot:
         with self.lock:
             arn = f"arn:aws:iot:eu-west-1:1:cert/{len(self.certificates)}"
             self.certificates[arn] = vin
-        return {"certificateArn": arn, "certificatePem": f"certificate of {vin}"}
+            days = self.days.pop(vin, 365)
+        return {"certificateArn": arn, "certificatePem": signed(request, days)}
 
     def create_thing(self, thingName: str, attributePayload: Any) -> None:  # noqa: N803
         with self.lock:
@@ -92,7 +118,9 @@ def test_each_vehicle_gets_its_own_key_and_certificate(iot: FakeIot, tmp_path: P
     assert len(iot.attached) == len(VINS)
     keys = set()
     for identity in manifest.identities:
-        assert Path(identity.cert_file).read_text() == f"certificate of {identity.vin}"
+        certificate = authority.read_certificate(Path(identity.cert_file))
+        assert authority.common_name(certificate) == identity.vin
+        assert authority.belongs(certificate, authority.read_key(Path(identity.key_file)))
         key = Path(identity.key_file)
         assert key.stat().st_mode & 0o777 == 0o600
         keys.add(key.read_text())
@@ -118,16 +146,28 @@ def test_known_identities_are_reused(iot: FakeIot, tmp_path: Path) -> None:
     assert len(iot.certificates) == len(VINS)
 
 
-@pytest.mark.parametrize("lost", ["certificate", "key file"])
+@pytest.mark.parametrize("lost", ["certificate", "key file", "expired", "another's key"])
 def test_lost_identities_are_made_anew(iot: FakeIot, tmp_path: Path, lost: str) -> None:
+    if lost == "expired":
+        iot.days[VINS[2]] = 0
     first = provision(tmp_path, VINS)
+    key_file = Path(first.identities[2].key_file)
     if lost == "certificate":
         iot.attached.remove(first.identities[2].certificate_arn)
-    else:
-        Path(first.identities[2].key_file).unlink()
+    elif lost == "key file":
+        key_file.unlink()
+    elif lost == "another's key":
+        key_file.write_bytes(Path(first.identities[1].key_file).read_bytes())
     second = provision(tmp_path, VINS)
     changed = [a.vin for a, b in zip(first.identities, second.identities, strict=True) if a != b]
     assert changed == [VINS[2]]
+
+
+def test_damage_is_named(iot: FakeIot, tmp_path: Path) -> None:
+    first = provision(tmp_path, VINS[:2])
+    Path(first.identities[1].cert_file).write_text("nonsense")
+    with pytest.raises(IdentityError, match=f"{VINS[1]}.cert.pem: no PEM certificate"):
+        provision(tmp_path, VINS[:2])
 
 
 def test_an_error_names_the_vehicle_and_keeps_what_was_made(iot: FakeIot, tmp_path: Path) -> None:
