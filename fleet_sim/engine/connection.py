@@ -8,6 +8,7 @@ from pathlib import Path
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.scenario.mqtt import SECRET_FILE, Mqtt, TlsOptions
 from fleet_sim.transport.settings import LinkSettings, Secret, Tls, Will
+from fleet_sim.vehicle import Backoff
 
 AWS_ALPN = "x-amzn-mqtt-ca"
 """MQTT with client certificates at port 443 (AWS IoT Core developer guide, "Device communication
@@ -24,7 +25,7 @@ def with_mqtt(
 
     What a scenario leaves unset is the target's matter.
     """
-    will = mqtt.will
+    will, again = mqtt.will, mqtt.reconnect
     return target._replace(
         tls=None if target.tls is None else _with_tls(target, target.tls, mqtt.tls),
         username=mqtt.username,
@@ -40,6 +41,10 @@ def with_mqtt(
         if will.topic is None
         else Will(will.topic, will.payload, will.qos, will.retain, int(will.delay_s)),
         window=mqtt.in_flight,
+        store_limit=mqtt.store,
+        backoff=Backoff(
+            float(again.base_s), float(again.cap_s), float(again.reset_after_s), again.jitter
+        ),
     )
 
 

@@ -45,6 +45,9 @@ Protocol = Annotated[
 ]
 
 KeepAlive = Annotated[Duration, Meta(extra={"max": Duration(65_535)})]
+BackoffTime = Annotated[
+    Duration, Meta(extra={"min": Duration.parse("1ms"), "max": Duration(3_600)})
+]
 Seconds = Annotated[Duration, Meta(extra={"max": Duration(365 * 86_400)})]
 
 
@@ -79,6 +82,21 @@ class TlsOptions(Strict, frozen=True, kw_only=True):
     handshake."""
 
 
+class Reconnect(Strict, frozen=True, kw_only=True):
+    """When a vehicle that lost its connection tries again: after the n-th failure in a row within a
+    window of `base` × 2ⁿ, `cap` at most."""
+
+    base_s: BackoffTime = field(name="base", default=Duration(1))
+    """The first window."""
+    cap_s: BackoffTime = field(name="cap", default=Duration(128))
+    """The longest window."""
+    jitter: Literal["full", "none", "decorrelated"] = "full"
+    """`full`: any time in the window; `none`: at its end, all vehicles at once; `decorrelated`:
+    between `base` and three times the wait before."""
+    reset_after_s: Seconds = field(name="reset_after", default=Duration(20))
+    """Connected for so long, a vehicle begins again with the first window."""
+
+
 class Mqtt(Strict, frozen=True, kw_only=True):
     """How vehicles speak MQTT 5 to whatever broker the run goes to."""
 
@@ -105,6 +123,10 @@ class Mqtt(Strict, frozen=True, kw_only=True):
     the scenario's folder. It is written nowhere."""
     user_properties: dict[str, Text] = field(default_factory=dict)
     """Name to value, sent with CONNECT and every message; `{vin}` in the value."""
+    store: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    """Messages that a vehicle keeps while it cannot send them; beyond that the oldest gives way."""
+    reconnect: Reconnect = field(default_factory=Reconnect)
+    """When a vehicle that lost its connection tries again."""
     will: Will = field(default_factory=Will)
     """What the broker publishes for a vehicle that is gone without a goodbye."""
     tls: TlsOptions = field(default_factory=TlsOptions)
@@ -126,6 +148,12 @@ def check_mqtt(mqtt: Mqtt) -> Iterator[tuple[Path, str]]:
         yield (
             ("mqtt", "message_expiry"),
             "0s is not allowed: no message would arrive (allowed: 1s or more, or unset)",
+        )
+    if mqtt.reconnect.cap_s < mqtt.reconnect.base_s:
+        yield (
+            ("mqtt", "reconnect", "cap"),
+            f"{mqtt.reconnect.cap_s} is not allowed (allowed: base, {mqtt.reconnect.base_s}, or "
+            "more)",
         )
     for name, value in mqtt.user_properties.items():
         if not name or max(len(name.encode()), len(value.encode())) > MAX_TEXT:

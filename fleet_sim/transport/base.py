@@ -42,6 +42,8 @@ class Transport(Protocol):
 
     failures: Counter[str]
     """Why attempts failed and connections ended, counted."""
+    attempts: int
+    """Attempts to connect begun so far."""
 
     def open(self, i: int) -> None:
         """Start connecting vehicle i, and keep it connected from now on."""

@@ -26,6 +26,7 @@ class MemoryTransport:
         store_limit: int = LinkSettings._field_defaults["store_limit"],
     ) -> None:
         self.failures: Counter[str] = Counter()
+        self.attempts = 0
         self._listener = listener
         self._now_ns = now_ns
         self._deliver = deliver
@@ -36,6 +37,7 @@ class MemoryTransport:
 
     def open(self, i: int) -> None:
         if not self._held[i]:
+            self.attempts += 1
             self._online[i] = 1
             self._listener.on_online(i)
             for message in self._stored.pop(i, ()):

@@ -42,6 +42,7 @@ class NativeTransport:
         self.loop = asyncio.get_running_loop()
         self.failures: Counter[str] = Counter()
         """Why attempts failed and connections ended."""
+        self.attempts = 0
         self._client_ids = client_ids
         self._sessions = [
             Session(
@@ -55,8 +56,11 @@ class NativeTransport:
         self._links: list[Link | None] = [None] * len(client_ids)
         self._wanted = bytearray(len(client_ids))  # `open` was called
         self._held = bytearray(len(client_ids))  # no radio: attempts wait for `restore`
-        self._queued = bytearray(len(client_ids))  # is in `_due`
-        self._due: deque[int] = deque()  # vehicles whose attempt is due, oldest first
+        self._queued = bytearray(len(client_ids))  # is in one of the two below
+        # Vehicles whose attempt is due, oldest first: those that were never connected, at
+        # `connect_rate`; those that come back, whenever their backoff says.
+        self._due: deque[int] = deque()
+        self._returning: deque[int] = deque()
         self._tls: TlsClient | None = None
         self._resource = resource(settings) if settings.websocket is not None else None
         self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=TICK_S)
@@ -194,27 +198,36 @@ class NativeTransport:
                 self.failed(error)
         allowance = self.settings.connect_rate * TICK_S
         self._tokens = min(max(1.0, allowance), self._tokens + allowance)
-        while (
-            self._due
-            and self._tokens >= 1.0
-            and len(self._attempts) < self.settings.connect_concurrency
-        ):
-            i = self._due.popleft()
-            if i in self._attempts:  # the task of its last one has yet to end
-                self._due.append(i)
+        for _ in range(len(self._returning)):
+            if not self._begin_next(self._returning):
                 break
-            self._queued[i] = 0
-            if self._held[i]:
-                continue  # `restore` brings it back
-            self._tokens -= 1.0
+        while self._due and self._tokens >= 1.0:
+            before = len(self._attempts)
+            if not self._begin_next(self._due):
+                break
+            self._tokens -= len(self._attempts) - before
+
+    def _begin_next(self, due: deque[int]) -> bool:
+        """Begin the attempt that is due longest, or not while the radio is away; False when none
+        may begin now."""
+        if len(self._attempts) >= self.settings.connect_concurrency:
+            return False
+        i = due.popleft()
+        if i in self._attempts:  # the task of its last one has yet to end
+            due.append(i)
+            return False
+        self._queued[i] = 0
+        if not self._held[i]:  # else `restore` brings it back
             self._begin(i)
+        return True
 
     def _enqueue(self, i: int) -> None:
         if not self._queued[i] and not self._held[i]:
             self._queued[i] = 1
-            self._due.append(i)
+            (self._due if self._sessions[i].fresh else self._returning).append(i)
 
     def _begin(self, i: int) -> None:
+        self.attempts += 1
         self._sessions[i].begin()
         link = Link(self, i, self._sessions[i])
         task = self.loop.create_task(self._attempt(i, link))

@@ -127,7 +127,8 @@ class LinkSettings(NamedTuple):
     """Topic filters, with `{vin}`, and their QoS. A vehicle is online when the broker has them."""
     connect_timeout_s: float = 15.0
     connect_rate: float = 200.0
-    """Attempts a second over the shard."""
+    """Vehicles a second over the shard that connect for the first time. Those that come back do so
+    when their backoff says."""
     connect_concurrency: int = 32
     """Handshakes under way at once; more only queue in the broker's accept backlog."""
     source_ips: Sequence[str] = ()

@@ -110,7 +110,7 @@ def _delays(scale: float) -> Outcome:
 def _storm(scale: float) -> tuple[FloatArray, FloatArray]:
     clients = round(100_000 * scale)
     return (
-        sessions.attempts_s(clients, Backoff(jitter=False), _BROKER_BACK_S, 6),
+        sessions.attempts_s(clients, Backoff(jitter="none"), _BROKER_BACK_S, 6),
         sessions.attempts_s(clients, Backoff(), _BROKER_BACK_S, 6),
     )
 

@@ -7,7 +7,7 @@ seconds on the caller's monotonic clock, so a test can jump it.
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -62,22 +62,32 @@ class InvalidTransitionError(RuntimeError):
         )
 
 
-class Backoff(NamedTuple):
-    """Reconnect delays: full jitter, `U(0, min(cap, base * 2**n))` for the n-th failure in a row.
+Jitter = Literal["full", "none", "decorrelated"]
 
-    Defaults are those of the AWS IoT device SDKs' documentation: base 1 s, cap 128 s, and the count
-    starts again after 20 s connected. `jitter=False` takes the whole window (to show the storm).
+
+class Backoff(NamedTuple):
+    """Reconnect delays after the n-th failure in a row, n from 0; the count starts again after
+    `reset_after_s` connected.
+
+    `full`: `U(0, min(cap, base * 2**n))`; `none`: all of that window, to show the storm;
+    `decorrelated`: `min(cap, U(base, 3 * the delay before))` (Brooker, "Exponential backoff and
+    jitter", 2015). The defaults are those of the AWS IoT device SDKs' documentation.
     """
 
     base_s: float = 1.0
     cap_s: float = 128.0
     reset_after_s: float = 20.0
-    jitter: bool = True
+    jitter: Jitter = "full"
 
-    def delay_s(self, failures: int, uniform: Callable[[], float]) -> float:
-        """Delay before the attempt that follows `failures` earlier ones in a row (0, 1, ...)."""
+    def delay_s(self, failures: int, uniform: Callable[[], float], before_s: float = 0.0) -> float:
+        """Delay before the attempt that follows `failures` earlier ones in a row (0, 1, ...), the
+        last of them after `before_s`."""
+        if self.jitter == "decorrelated":
+            least = self.base_s
+            most = max(least, 3.0 * (before_s if failures else least))
+            return min(self.cap_s, least + (most - least) * uniform())
         window = min(self.cap_s, self.base_s * 2.0 ** min(failures, 64))
-        return window * uniform() if self.jitter else window
+        return window if self.jitter == "none" else window * uniform()
 
 
 class Message(msgspec.Struct, gc=False):
@@ -108,6 +118,7 @@ class Session:
 
     __slots__ = (
         "_backoff",
+        "_delay_s",
         "_failures",
         "_inflight",
         "_next_id",
@@ -149,6 +160,7 @@ class Session:
         self._store: deque[Message] = deque()
         self._next_id = 1
         self._failures = 0
+        self._delay_s = 0.0  # before the last attempt
         self._online_since = 0.0
         self._story: deque[str] = deque(maxlen=8)
 
@@ -193,9 +205,9 @@ class Session:
             return None
         if was_online and now_s - self._online_since >= self._backoff.reset_after_s:
             self._failures = 0
-        delay = self._backoff.delay_s(self._failures, self._uniform)
+        self._delay_s = self._backoff.delay_s(self._failures, self._uniform, self._delay_s)
         self._failures += 1
-        return delay
+        return self._delay_s
 
     def close(self) -> list[Message]:
         """End for good. Returns what was never acknowledged: in flight first, then stored."""

@@ -306,6 +306,22 @@ async def test_no_more_attempts_than_the_rate_allows(bench: Bench) -> None:
 
 
 @on_both_loops
+async def test_vehicles_that_come_back_do_so_when_their_backoff_says(bench: Bench) -> None:
+    """All at once, as a storm is: the rate is for the first connection alone."""
+    transport = await bench.connected(20, connect_rate=100.0, connect_concurrency=20)
+    assert transport.attempts == 20
+    for connection in bench.broker.live:
+        connection.cut()
+    await until(lambda: transport.online == 0)
+    transport._ticker.cancel()
+    await asyncio.sleep(0.15)  # all are due
+    transport._tick()
+    assert len(transport._attempts) == 20
+    assert transport.attempts == 40
+    await until(lambda: transport.online == 20)
+
+
+@on_both_loops
 async def test_opened_again_while_waiting_or_online_changes_nothing(bench: Bench) -> None:
     bench.broker.refuse = mqtt5.ConnAckReasonCode.SERVER_BUSY
     transport = bench.transport()

@@ -19,7 +19,7 @@ from broker import Broker
 from fleet_sim.transport import LinkSettings, NativeTransport, Tls
 from fleet_sim.vehicle import Backoff, Message
 
-SOON = Backoff(base_s=0.05, cap_s=0.1, reset_after_s=20.0, jitter=False)
+SOON = Backoff(base_s=0.05, cap_s=0.1, reset_after_s=20.0, jitter="none")
 
 
 class Recorder:

@@ -9,8 +9,10 @@ import pytest
 from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.scenario import Mqtt, TlsOptions, Will
+from fleet_sim.scenario.mqtt import Reconnect
 from fleet_sim.scenario.units import Duration
 from fleet_sim.transport.settings import LinkSettings, Secret, Tls, WebSocket, connect_packet
+from fleet_sim.vehicle import Backoff
 
 VIN = "0FSTRK00XTA000001"
 PLAIN = LinkSettings("127.0.0.1", 1883)
@@ -61,6 +63,15 @@ def test_connect_says_what_the_scenario_says():
 def test_clean_start(clean, on_first, later):
     assert connect(Mqtt(clean_start=clean), first=True).clean_start is on_first
     assert connect(Mqtt(clean_start=clean), first=False).clean_start is later
+
+
+def test_the_scenario_says_when_vehicles_come_back_and_how_much_they_keep():
+    again = Reconnect(
+        base_s=Duration(2), cap_s=Duration(30), jitter="none", reset_after_s=Duration(5)
+    )
+    made = with_mqtt(PLAIN, Mqtt(reconnect=again, store=7), {})
+    assert made.backoff == Backoff(2.0, 30.0, 5.0, "none")
+    assert made.store_limit == 7
 
 
 def test_a_secret_is_shown_nowhere():

@@ -42,7 +42,7 @@ def test_exponential_outages_would_fail() -> None:
 
 
 def test_no_jitter_is_no_better_than_no_jitter() -> None:
-    plain = sessions.attempts_s(500, Backoff(jitter=False), 30.0, 1)
+    plain = sessions.attempts_s(500, Backoff(jitter="none"), 30.0, 1)
     assert radio.peak_per_s(plain, 30.0) == 500
     assert sorted(set(plain)) == [1.0, 3.0, 7.0, 15.0, 31.0]
 

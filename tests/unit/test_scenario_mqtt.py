@@ -20,6 +20,7 @@ def test_everything_can_be_said_and_comes_back():
       receive_maximum: 20, topic_alias: true, message_expiry: 1m, username: "fleet/{vin}",
       password: "${FLEET_PASSWORD}", user_properties: {team: blue, vehicle: "{vin}"},
       will: {topic: "fleet/{vin}/will", payload: gone, qos: 1, retain: true, delay: 5s},
+      store: 50, reconnect: {base: 500ms, cap: 10s, jitter: decorrelated, reset_after: 5s},
       tls: {ca: /etc/ca.pem, server_name: broker.test, alpn: [mqtt], resumption: false}}"""
     scenario = loads(f"{BASE}mqtt: {text}\n")
     assert scenario.mqtt.will.delay_s == 5
@@ -38,6 +39,13 @@ def test_everything_can_be_said_and_comes_back():
         ("{keep_alive: 1d}", "x.yaml:4: mqtt.keep_alive: '1d' is not allowed (allowed: 0s..18h"),
         ("{message_expiry: 0s}", "x.yaml:4: mqtt.message_expiry: 0s is not allowed"),
         ("{in_flight: 0}", "x.yaml:4: mqtt.in_flight: 0 is not allowed (allowed: 1..65535)"),
+        ("{store: 0}", "x.yaml:4: mqtt.store: 0 is not allowed (allowed: 1..1000000)"),
+        (
+            "{reconnect: {base: 5s, cap: 2s}}",
+            "x.yaml:4: mqtt.reconnect.cap: 2s is not allowed (allowed: base, 5s, or more)",
+        ),
+        ("{reconnect: {base: 0s}}", "x.yaml:4: mqtt.reconnect.base: '0s' is not allowed"),
+        ("{reconnect: {jitter: some}}", "(allowed: decorrelated, full, none)"),
         ("{clean_start: sometimes}", "(allowed: always, first, never)"),
         ("{will: {topic: 'a/#'}}", "x.yaml:4: mqtt.will.topic: 'a/#' is not allowed"),
         ("{will: {qos: 2}}", "x.yaml:4: mqtt.will.qos: 2 is not allowed (allowed: 0, 1)"),

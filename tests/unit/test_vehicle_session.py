@@ -152,7 +152,34 @@ def test_delays_double_up_to_the_cap_and_start_again_after_a_stable_connection()
 def test_a_jittered_delay_is_uniform_over_the_window(failures: int, draw: float) -> None:
     window = min(128.0, 2.0 ** min(failures, 64))
     assert Backoff().delay_s(failures, lambda: draw) == window * draw
-    assert Backoff(jitter=False).delay_s(failures, lambda: draw) == window
+    assert Backoff(jitter="none").delay_s(failures, lambda: draw) == window
+
+
+@given(st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=20))
+def test_a_decorrelated_delay_is_between_the_base_and_three_times_the_last(
+    draws: list[float],
+) -> None:
+    backoff = Backoff(0.5, 8.0, jitter="decorrelated")
+    draw = iter(draws)
+    session = Session(lambda: next(draw), backoff=backoff)
+    before = 0.5
+    for value in draws:
+        session.begin()
+        delay = session.lost(0.0)
+        assert delay == pytest.approx(min(8.0, 0.5 + (3 * before - 0.5) * value))
+        assert 0.5 <= delay <= 8.0
+        before = delay
+
+
+def test_decorrelated_delays_start_again_after_a_long_connection() -> None:
+    session = Session(lambda: 1.0, backoff=Backoff(1.0, 100.0, 20.0, "decorrelated"))
+    delays = []
+    for now_s in (0.0, 0.0, 30.0):
+        session.begin()
+        session.opened()
+        session.accepted(0.0, session_present=False)
+        delays.append(session.lost(now_s))
+    assert delays == [3.0, 9.0, 3.0]
 
 
 def test_a_closed_session_does_not_come_back() -> None:
