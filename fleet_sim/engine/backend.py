@@ -42,6 +42,8 @@ class Backend(Protocol):
 
     name: str
     api_url: str | None
+    broken: bool
+    """A fault of the scenario keeps its broker down: nobody can be online, and nothing is gone."""
 
     def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
         """Make ready for these vehicles and stalls, and say how vehicles connect."""
@@ -62,6 +64,8 @@ class Backend(Protocol):
 
 class CloudBackend:
     """A deployed stack, on AWS or on the local AWS."""
+
+    broken = False
 
     def __init__(
         self, target: Target, outputs: StackOutputs, folder: Path, local: LocalAws | None
@@ -144,6 +148,8 @@ class CloudBackend:
 class BrokerBackend:
     """Any MQTT broker: connections, throughput and acknowledgement latency, no cloud."""
 
+    broken = False
+
     def __init__(self, endpoint: Endpoint, identities: Path | None = None) -> None:
         self.name = str(endpoint)
         self.api_url: str | None = None
@@ -196,9 +202,21 @@ class EmbeddedBackend(BrokerBackend):
         return self._link
 
     def gone(self) -> str | None:
-        if self._broker is not None and not self._broker.alive():
+        if self._broker is not None and not self._broker.alive() and not self.broken:
             return "the embedded broker has stopped"
         return None
+
+    def break_broker(self) -> None:
+        """Kill it; what it held is lost."""
+        assert self._broker is not None
+        self.broken = True
+        self._broker.kill()
+
+    def mend_broker(self) -> None:
+        """Start it anew, at the port it had. `EmbeddedBrokerError` when that fails."""
+        assert self._broker is not None
+        self._broker.start()
+        self.broken = False
 
     def close(self) -> None:
         if self._broker is not None:

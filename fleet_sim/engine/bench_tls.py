@@ -119,7 +119,7 @@ def bench_tls(vehicles: int, messages: int, rounds: int) -> list[Cost]:
                 ports.plain,
                 connect_rate=100_000.0,
                 connect_concurrency=64,
-                backoff=Backoff(0.01, 0.01, jitter=False),
+                backoff=Backoff(0.01, 0.01, jitter="none"),
             )
             secure = base._replace(port=ports.tls)
             kinds = {

@@ -17,6 +17,7 @@ METRICS = (
     "service_ms",
     "lateness_ms",
     "connected_ratio",
+    "reconnects",
     "messages",
     "probe_timeouts",
     "failure_queue",

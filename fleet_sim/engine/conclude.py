@@ -37,7 +37,7 @@ from fleet_sim.measure.summary import (
     to_json,
 )
 from fleet_sim.measure.thresholds import evaluate, percentiles_needed
-from fleet_sim.scenario import Scenario
+from fleet_sim.scenario import Fault, Scenario
 from fleet_sim.world import City
 
 MOST_NOTES = 10
@@ -92,6 +92,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     metrics: dict[str, dict[str, float]] = {
         **stage_metrics(histograms, service, wanted),
         "connected_ratio": {"value": driven.connected / driven.vehicles},
+        "reconnects": _reconnects(driven),
         "messages": {"count": len(columns.seq), "rate": _rate(driven)},
     }
     if collected is not None:
@@ -186,6 +187,18 @@ def _phases(outcome: Outcome) -> list[PhaseSpan]:
     return spans
 
 
+def _reconnects(driven: Driven) -> dict[str, float]:
+    """Attempts to connect after the first phase began: all, and most in a second."""
+    attempts = [sample.attempts for sample in driven.samples]
+    return {"count": sum(attempts), "max": max(attempts, default=0)}
+
+
+def _what_breaks(fault: Fault) -> str:
+    if fault.radio is not None:
+        return f"radio {fault.radio.state}: {fault.radio.district}"
+    return "broker down"
+
+
 def _events(outcome: Outcome) -> list[Event]:
     speed = outcome.scenario.clock.speed
     events = [
@@ -193,7 +206,7 @@ def _events(outcome: Outcome) -> list[Event]:
             t_s=fault.at_s / speed,
             end_s=(fault.at_s + fault.for_s) / speed,
             kind="fault",
-            text=f"radio {fault.radio.state}: {fault.radio.district}",
+            text=_what_breaks(fault),
         )
         for fault in outcome.scenario.faults
         if fault.at_s / speed <= (outcome.driven.end_ns - outcome.driven.t0_ns) / 1e9

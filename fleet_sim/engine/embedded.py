@@ -87,6 +87,12 @@ class EmbeddedBroker:
         assert self._process is not None
         return self._process.pid
 
+    def kill(self) -> None:
+        """End the process as a crash would: SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """End the process. May be called twice."""
         if self._process is not None:

@@ -38,7 +38,8 @@ class Radio:
 
     def begin(self) -> None:
         """Before the first connection opens."""
-        if self._shaping is not None and self._world.scenario.faults:
+        faults = any(fault.radio is not None for fault in self._world.scenario.faults)
+        if self._shaping is not None and faults:
             self._shaping.shape((), (), (), ())  # so that links without one can stall
         self.shape(np.arange(len(self._members)))
 

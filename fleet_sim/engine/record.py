@@ -42,6 +42,7 @@ def write_series(
             ("connected", sample.connected),
             ("in_flight", sample.in_flight),
             ("stored", sample.stored),
+            ("attempts", sample.attempts),
             ("occupancy{kind:truth}", sample.occupancy),
             ("event_loop_lag_ms", sample.loop_lag_ms),
         ):

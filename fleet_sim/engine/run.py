@@ -13,7 +13,7 @@ from typing import NamedTuple
 import uvloop
 from rich.console import Console
 
-from fleet_sim.engine.backend import Backend, Collected, open_backend
+from fleet_sim.engine.backend import Backend, Collected, EmbeddedBackend, open_backend
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.conclude import Outcome, conclude
@@ -21,6 +21,7 @@ from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
+from fleet_sim.engine.outages import BrokerFaults, check_faults
 from fleet_sim.engine.preflight import (
     PreflightError,
     build_share,
@@ -109,6 +110,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     check_transport(options.transport)
     shares = share_out(scenario, shard_count(options.shards, scenario.vehicles))
     sources = source_addresses(options.source_ips)
+    check_faults(scenario, options.target, path)
     check_machine(scenario, shares, sources)
     read_password(scenario.mqtt)  # or why not, before anything is started
     run = new_run_id()
@@ -251,17 +253,21 @@ async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, watch.stop, Stop.INTERRUPTED, "interrupted")
     loop.set_exception_handler(bug_handler(watch.on_bug))
-    watching = asyncio.create_task(watch.run())
+    watching = [asyncio.create_task(watch.run())]
+    if isinstance(this.backend, EmbeddedBackend):
+        faults = BrokerFaults(this.scenario, this.backend, clock, folder)
+        watching.append(asyncio.create_task(faults.run(supervisor)))
     try:
         await _steps(this, supervisor, watch)
         stalls = [city.stalls.n for city in this.cities]
         settle_s = 0.0 if watch.stopped else PROBE_SETTLE_S
         driven = await supervisor.finish(1.0 if watch.stopped else 5.0, settle_s, stalls)
     finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
         supervisor.kill()
+        for task in watching:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
     watch.raise_bug()
     return driven, watch
 

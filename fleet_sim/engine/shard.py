@@ -115,6 +115,7 @@ class Shard:
         self._all_online = asyncio.Event()
         self._online = 0
         self._armed = False
+        self._attempts = 0  # to connect, up to the last sample
         self.transport = make_transport(self)
         self._radio = Radio(world, self._members, self.transport, clock)
 
@@ -241,6 +242,7 @@ class Shard:
         while (early_ns := begin_ns - now_ns()) > 0 and not self.stop_requested:
             await self.clock.sleep(min(early_ns / _ONE_S, 0.1))
         self.t0_ns = begin_ns
+        self._attempts = self.transport.attempts
         next_step_ns = step_ns
         in_time_ns = 0
         next_sample_ns = 0
@@ -339,6 +341,7 @@ class Shard:
 
     def _sample(self, elapsed_ns: int, lag_ns: int) -> None:
         in_flight, stored = self.transport.backlog()
+        attempts = self.transport.attempts
         self.samples.append(
             Sample(
                 elapsed_ns / _ONE_S,
@@ -347,8 +350,10 @@ class Shard:
                 stored,
                 _mean(self.world.occupied),
                 lag_ns / 1e6,
+                attempts - self._attempts,
             )
         )
+        self._attempts = attempts
 
 
 def _mean(occupied: NDArray[np.bool_]) -> float:

@@ -24,6 +24,8 @@ class Sample(msgspec.Struct, frozen=True):
     stored: int
     occupancy: float
     loop_lag_ms: float
+    attempts: int = 0
+    """To connect, since the sample before."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,7 @@ def sum_samples(series: Sequence[Sequence[Sample]], stalls: Sequence[int]) -> li
                 stored=sum(row.stored for row in parts),
                 occupancy=taken / weights if weights else 0.0,
                 loop_lag_ms=max(row.loop_lag_ms for row in parts),
+                attempts=sum(row.attempts for row in parts),
             )
         )
     return merged

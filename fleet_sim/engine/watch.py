@@ -110,7 +110,7 @@ class Watch:
             self.stop(Stop.OVERLOAD, "every shard has died")
             return
         self._note_outage(status.connected, over=status.connected >= status.reachable / 2)
-        if status.connected or not status.reachable:
+        if status.connected or not status.reachable or self._backend.broken:
             self._offline_s = 0.0
             return
         self._offline_s += EVERY_S

@@ -50,6 +50,14 @@ def connections(run: RunFolder) -> Html:
             ),
             _over_time(
                 run,
+                "attempts-chart",
+                "Attempts to connect",
+                "Connections that vehicles began in that second: the storm after an outage.",
+                {"attempts": "attempts"},
+                "attempts / s",
+            ),
+            _over_time(
+                run,
                 "in-flight-chart",
                 "Messages in flight",
                 "Messages sent and not yet acknowledged.",

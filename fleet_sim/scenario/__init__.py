@@ -6,6 +6,7 @@ from fleet_sim.scenario.dumping import dump
 from fleet_sim.scenario.loading import load, loads
 from fleet_sim.scenario.model import (
     DEFAULT_OCCUPANCY,
+    BrokerFault,
     City,
     Clock,
     Fault,
@@ -27,6 +28,7 @@ from fleet_sim.scenario.units import ByteSize, Duration, Fraction, Length, Speed
 
 __all__ = [
     "DEFAULT_OCCUPANCY",
+    "BrokerFault",
     "ByteSize",
     "Catalog",
     "CheckThreshold",

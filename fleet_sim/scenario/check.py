@@ -171,6 +171,9 @@ def _faults(scenario: Scenario) -> Iterator[Finding]:
     end_s = scenario.duration_s
     end = Duration(round(end_s, 6))
     for i, fault in enumerate(scenario.faults):
+        if (fault.radio is None) == (fault.broker is None):
+            given = "neither radio nor broker is" if fault.radio is None else "radio and broker are"
+            yield ("faults", i), f"{given} given (allowed: one of the two)"
         if fault.at_s >= end_s:
             yield (
                 ("faults", i, "at"),

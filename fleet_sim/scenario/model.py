@@ -210,6 +210,13 @@ class RadioFault(_Strict, frozen=True, kw_only=True):
     """Which vehicles: those that are in this half of the city when it strikes."""
 
 
+class BrokerFault(_Strict, frozen=True, kw_only=True):
+    """The broker is killed, and started anew when the fault is over."""
+
+    state: Literal["down"] = "down"
+    """What happens to the broker."""
+
+
 class Fault(_Strict, frozen=True, kw_only=True):
     """Something that breaks, and is mended before the phases end."""
 
@@ -217,8 +224,10 @@ class Fault(_Strict, frozen=True, kw_only=True):
     """Simulated time after the beginning of the first phase."""
     for_s: FaultDuration = field(name="for")
     """Simulated time it lasts."""
-    radio: RadioFault
+    radio: RadioFault | None = None
     """The radio link is what breaks."""
+    broker: BrokerFault | None = None
+    """The broker is what breaks, where the run started it: `--broker embedded`."""
 
 
 class Scenario(_Strict, frozen=True, kw_only=True):

@@ -78,6 +78,7 @@ class AdaptedTransport(ABC):
         self.mailbox = Mailbox(self.loop, self._failed)
         """For what the library's threads have to say."""
         self.failures: Counter[str] = Counter()
+        self.attempts = 0
         self._now_ns = now_ns
         self._sessions = [
             Session(
@@ -207,6 +208,7 @@ class AdaptedTransport(ABC):
 
     def _begin(self, i: int) -> None:
         session = self._sessions[i]
+        self.attempts += 1
         session.begin()
         session.opened()
         self._attempts += 1

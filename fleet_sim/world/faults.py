@@ -19,7 +19,7 @@ class RadioFaults:
     """Those of `faults` that are of the radio."""
 
     def __init__(self, faults: tuple[Fault, ...], city: City, fleet: Fleet) -> None:
-        self._faults = [(fault, fault.radio) for fault in faults]
+        self._faults = [(fault, fault.radio) for fault in faults if fault.radio is not None]
         self._city = city
         self._fleet = fleet
         self._struck: dict[int, BoolArray] = {}

@@ -30,7 +30,7 @@ from fleet_sim.world import build_cities
 class Here:
     """A backend that is there until it is said to be gone."""
 
-    name, api_url = "test", None
+    name, api_url, broken = "test", None, False
 
     def __init__(self) -> None:
         self.end: str | None = None

@@ -238,6 +238,7 @@ def _timeseries(folder: Path, timeline: Timeline, seconds: int, vehicles: int, s
     down = (t >= OUTAGE_S[0]) & (t < OUTAGE_S[1] + 1)
     blocks = {
         "connected": np.where(down, vehicles - vehicles // 4, vehicles),
+        "attempts": np.where((t > OUTAGE_S[1]) & (t < OUTAGE_S[1] + 6), vehicles // 24, 0),
         "in_flight": 5 + 3 * np.sin(t / 3) + np.where((t > 62) & (t < 66), 120, 0),
         "occupancy{kind:truth}": spots * (0.6 + 0.15 * np.clip((t - 30) / 50, 0, 1)),
         "occupancy{kind:map}": spots * (0.5 + 0.17 * np.clip((t - 36) / 55, 0, 1)),

@@ -212,6 +212,16 @@ def test_unknown_fields_do_not_hide_what_does_not_fit_together():
         (changed("at: arena", "at: areena"), "11: phases[1].parking.event.at", "mean 'arena'?"),
         (changed("count: 3", "count: 3\n    radio: wifi"), "6: fleet[1].radio", "lte_urban"),
         (changed("for: 30s", "for: 31s"), "13: faults[0].for", "(allowed: at most 30s)"),
+        (
+            changed("radio: {district: north}", "radio: {}, broker: {}"),
+            "13: faults[0]",
+            "radio and broker are given (allowed: one of the two)",
+        ),
+        (
+            changed(", radio: {district: north}", ""),
+            "13: faults[0]",
+            "neither radio nor broker is given (allowed: one of the two)",
+        ),
         (changed("for: 30s", "for: 0"), "13: faults[0].for", "allowed: 1ms..366d"),
         (
             changed("peak_before: 20s", "peak_before: 2m"),
