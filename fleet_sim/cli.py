@@ -113,6 +113,7 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     fleet-sim run my.yaml --target mqtt://127.0.0.1:1883
     fleet-sim run my.yaml --broker embedded
     fleet-sim run my.yaml --shards 4 --source-ip 127.0.1.0/28
+    fleet-sim run my.yaml --shards auto --cluster ray --ray-address 10.0.0.5:6379
     """,
 )
 @scenario_argument
@@ -153,6 +154,16 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     help="Processes that share the vehicles; auto: one a core.",
 )
 @click.option(
+    "--cluster",
+    type=click.Choice(["ray"]),
+    help="Run the shards as actors of a Ray cluster, on any number of machines.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Of the cluster; default: RAY_ADDRESS, else one is started on this machine.",
+)
+@click.option(
     "--source-ip",
     "source_ips",
     default="",
@@ -174,6 +185,8 @@ def run(
     overrides: tuple[str, ...],
     connect_timeout: str,
     shards: str,
+    cluster: str | None,
+    ray_address: str | None,
     source_ips: str,
     out: Path | None,
     stack: str,
@@ -204,6 +217,8 @@ def run(
         overrides=overrides,
         connect_timeout=connect_timeout,
         shards=shards,
+        cluster=cluster,
+        ray_address=ray_address,
         source_ips=source_ips,
         out=out,
         stack=stack,

@@ -21,9 +21,9 @@ from fleet_sim.world.towns import town_count
 
 SPARE_DESCRIPTORS = 256
 """Log files, the event loop, HTTP connections to the cloud, certificates while they are read."""
-BASE_MB, VEHICLE_KB, MESSAGE_B = 220.0, 24.0, 60.0
-"""Memory of a process, of a vehicle in it, and of a message of its schedule (measured, see
-`docs/scaling.md`; the ledger has 35 bytes a message, and the audit its own copies)."""
+BASE_MB, VEHICLE_KB, MESSAGE_B = 110.0, 24.0, 200.0
+"""Memory of a process, and of a vehicle in it (measured, see `docs/scaling.md`); of a message of the
+schedule: 35 bytes in the ledger, the rest while the audit sorts and compares (assumption)."""
 MAX_SHARDS = 256
 MAX_SOURCES = 4096
 TIMEOUT_S = 5.0
@@ -73,10 +73,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def shard_count(text: str, vehicles: int) -> int:
+def shard_count(text: str, vehicles: int, cores: int) -> int:
     """Of `--shards`: a number, or `auto` for one a core; never more than vehicles."""
     if text == "auto":
-        return max(1, min(cores(), vehicles))
+        return max(1, min(cores, vehicles))
     if not text.isdecimal() or not 1 <= int(text) <= MAX_SHARDS:
         raise PreflightError(f"--shards: {text!r} (allowed: 1 to {MAX_SHARDS}, or auto)")
     if int(text) > vehicles:
@@ -192,7 +192,8 @@ def needed_mb(scenario: Scenario, shards: int) -> float:
     simulated = scenario.vehicles * max(1.0, shards / town_count(scenario))
     world_mb = simulated * 1.0 / 1e3
     fleet_mb = scenario.vehicles * VEHICLE_KB / 1e3
-    return shards * BASE_MB + world_mb + fleet_mb + messages * MESSAGE_B / 1e6
+    processes = shards + 1 if shards > 1 else 1
+    return processes * BASE_MB + world_mb + fleet_mb + messages * MESSAGE_B / 1e6
 
 
 def check_memory(scenario: Scenario, shards: int) -> None:

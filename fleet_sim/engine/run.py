@@ -16,6 +16,7 @@ from rich.console import Console
 from fleet_sim.engine.backend import Backend, Collected, EmbeddedBackend, open_backend
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.clock import MonotonicEpoch
+from fleet_sim.engine.cluster import Cluster
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.folder import RunFolder
@@ -29,6 +30,7 @@ from fleet_sim.engine.preflight import (
     check_clock,
     check_machine,
     check_target,
+    cores,
     shard_count,
     source_addresses,
 )
@@ -69,7 +71,8 @@ class _Run(NamedTuple):
     """Of the scenario's file, for errors."""
     cities: tuple[City, ...]
     world: Simulated | None
-    """Of the only shard."""
+    """Of the only shard, when it runs in this process."""
+    cluster: Cluster | None
     vins: list[str]
     backend: Backend
     folder: RunFolder
@@ -93,6 +96,10 @@ class Options(NamedTuple):
     state_dir: Path = Path(".fleet-sim")
     shards: str = "1"
     """Processes that share the vehicles, or `auto`: one a core."""
+    cluster: str | None = None
+    """`ray`: shards are actors of a Ray cluster."""
+    ray_address: str | None = None
+    """Of the cluster; default: what `RAY_ADDRESS` says, else one on this machine."""
     source_ips: str = ""
     """Addresses to connect from, or a range of them."""
     transport: Kind = "native"
@@ -108,17 +115,48 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     scenario = load_for_run(path, options)
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
     check_transport(options.transport)
-    shares = share_out(scenario, shard_count(options.shards, scenario.vehicles))
-    sources = source_addresses(options.source_ips)
     check_faults(scenario, options.target, path)
-    check_machine(scenario, shares, sources)
     read_password(scenario.mqtt)  # or why not, before anything is started
+    sources = source_addresses(options.source_ips)
+    cluster = None
+    if options.cluster is None:
+        shares = share_out(scenario, shard_count(options.shards, scenario.vehicles, cores()))
+        check_machine(scenario, shares, sources)
+    else:
+        if sources:
+            raise PreflightError("--source-ip: not with --cluster (allowed: nodes' own addresses)")
+        cluster = Cluster(options.ray_address)
+        shares = share_out(scenario, shard_count(options.shards, scenario.vehicles, cluster.cores))
+        cluster.check(len(shares))
+    try:
+        plan = _Plan(path, scenario, shares, sources, cluster, options, connect_timeout_s)
+        return _set_up(plan, console)
+    finally:
+        if cluster is not None:
+            cluster.close()
+
+
+class _Plan(NamedTuple):
+    """What is settled before anything is built or opened."""
+
+    path: Path
+    scenario: Scenario
+    shares: list[Share]
+    sources: tuple[str, ...]
+    cluster: Cluster | None
+    options: Options
+    connect_timeout_s: float
+
+
+def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
+    path, scenario, shares, sources, cluster, options, connect_timeout_s = plan
     run = new_run_id()
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
         # The only shard's world is built here and now: what does not fit is found before anything
         # is started. Others find it when they start.
-        world = build_share(scenario, shares[0], str(path)) if len(shares) == 1 else None
+        here = len(shares) == 1 and cluster is None
+        world = build_share(scenario, shares[0], str(path)) if here else None
         cities = cities_of(world) if world else build_towns(scenario, str(path))
         folder = RunFolder.create(options.out or Path("reports") / run, scenario)
         stalls = sum(city.stalls.n for city in cities)
@@ -142,6 +180,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
                 name=str(path),
                 cities=cities,
                 world=world,
+                cluster=cluster,
                 vins=vins,
                 backend=backend,
                 folder=folder,
@@ -222,7 +261,7 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
 
 
 def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
-    """One a shard: the only shard runs here, several in a process each."""
+    """One a shard: the only one runs here, several in a process each, or on a cluster."""
     whole = Job(
         run=this.id,
         scenario=this.scenario,
@@ -231,6 +270,9 @@ def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
         api_url=this.backend.api_url,
         clock_offset_ns=clock.offset_ns,
     )
+    if this.cluster is not None:
+        whole = whole._replace(clock_offset_ns=None)  # each node has its own
+        return [this.cluster.host(job_of(whole, s, None), clock) for s in this.shares]
     if len(this.shares) == 1:
         return [LocalHost(whole, lambda job: Worker(job, world=this.world))]
     folder = this.folder.path / SHARDS

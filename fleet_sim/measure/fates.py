@@ -114,16 +114,18 @@ def decide(
     duplicated = copies > 1
     resent = ledger.resent > 0
     given_up = ledger.cause != DropCause.NONE
+    # Its process died: it may have been sent although the ledger has no time of that.
+    unknown = ledger.cause == DropCause.SHARD_LOST
     nowhere = ~is_archived & ~is_applied
     audited = archived is not None
     conditions = [
-        (Fate.PHANTOM, ~sent & is_archived),
+        (Fate.PHANTOM, ~sent & is_archived & ~unknown),
         (Fate.APPLIED_NOT_ARCHIVED, is_applied & ~is_archived),
         (Fate.LOST, acked & nowhere & audited),
         (Fate.UNAPPLIED, is_archived & ~is_applied),
         (Fate.DROPPED, nowhere & ~acked & given_up),
         (Fate.LOST_QOS0, nowhere & sent & qos0 & audited),
-        (Fate.UNSENT, ~sent),
+        (Fate.UNSENT, ~sent & ~is_archived),
         (Fate.UNACKNOWLEDGED, nowhere & ~acked & ~qos0),
         (Fate.DUPLICATED, duplicated),
         (Fate.REORDERED, reordered),

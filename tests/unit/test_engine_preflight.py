@@ -41,16 +41,15 @@ def told(error: pytest.ExceptionInfo[Exception]) -> str:
     return text
 
 
-def test_shards_are_a_number_or_one_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "cores", lambda: 6)
-    assert shard_count("3", 100) == 3
-    assert shard_count("auto", 100) == 6
-    assert shard_count("auto", 4) == 4
+def test_shards_are_a_number_or_one_a_core() -> None:
+    assert shard_count("3", 100, 6) == 3
+    assert shard_count("auto", 100, 6) == 6
+    assert shard_count("auto", 4, 6) == 4
     for text in ("0", "many", "-1", "257", "1.5", ""):
         with pytest.raises(PreflightError, match=r"--shards: .* \(allowed: 1 to 256, or auto\)"):
-            shard_count(text, 1_000)
+            shard_count(text, 1_000, 6)
     with pytest.raises(PreflightError, match=r"9 processes for 8 vehicles \(allowed: at most 8\)"):
-        shard_count("9", 8)
+        shard_count("9", 8, 6)
 
 
 def test_shards_that_would_wait_for_one_another_are_refused(

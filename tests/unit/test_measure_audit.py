@@ -391,6 +391,24 @@ def test_a_drop_is_explained_by_its_cause(cause: DropCause) -> None:
     assert report.stories[0].explanation
 
 
+def test_what_a_dead_shard_had_is_neither_lost_nor_a_phantom() -> None:
+    run = Pipeline([5], unacked={(0, 2), (0, 3), (0, 4)})
+    run.write_ledger()
+    sent = run.ledger.column("sent_ns")
+    sent[[1, 2]] = 0  # it died before it could note that
+    for row in (1, 2, 3):
+        run.ledger.dropped(row, DropCause.SHARD_LOST)
+    for stream in run.stream:
+        for message in ((0, 3), (0, 4)):  # the one before did arrive
+            if message in stream:
+                stream.remove(message)
+    run.applied[0] -= {3, 4}
+    report = run.audit().report
+    assert (report.phantom, report.unsent, report.lost, report.unexplained) == (0, 0, 0, 0)
+    assert report.dropped == {"shard_lost": 2}
+    assert report.fates == {"applied": 2, "dropped": 2, "unacknowledged_archived": 1}
+
+
 def test_a_message_neither_sent_nor_given_up_is_unexplained() -> None:
     ledger = Ledger(1)
     ledger.open(0, 1, T0)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -78,3 +80,33 @@ def test_a_rejection_is_a_drop_until_the_message_is_resent() -> None:
 def test_refuses_a_capacity_of_none() -> None:
     with pytest.raises(ValueError, match="capacity 0 is not allowed"):
         Ledger(0)
+
+
+def test_what_a_process_wrote_outlives_it(tmp_path: Path) -> None:
+    def write() -> None:
+        ledger = Ledger(4, tmp_path)
+        for i in range(11):  # grows twice
+            row = ledger.open(i, i + 1, T + i)
+            ledger.sent(row, T + 100 + i)
+            if i % 2:
+                ledger.acked(row, T + 200 + i, 0)
+
+    write()  # and nobody closes it
+    columns = Ledger.recover(tmp_path)
+    i = np.arange(11)
+    assert (columns.vehicle == i).all()
+    assert (columns.seq == i + 1).all()
+    assert (columns.sent_ns == T + 100 + i).all()
+    assert (columns.acked_ns == np.where(i % 2, T + 200 + i, 0)).all()
+
+
+def test_a_process_that_died_before_its_first_message_left_an_empty_ledger(tmp_path: Path) -> None:
+    Ledger(4, tmp_path)
+    assert len(Ledger.recover(tmp_path).seq) == 0
+
+
+def test_a_full_ledger_is_recovered_whole(tmp_path: Path) -> None:
+    ledger = Ledger(3, tmp_path)
+    for i in range(3):
+        ledger.open(i, 1, T)
+    assert len(Ledger.recover(tmp_path).seq) == 3
