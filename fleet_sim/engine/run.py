@@ -118,6 +118,11 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     check_faults(scenario, options.target, path)
     read_password(scenario.mqtt)  # or why not, before anything is started
     sources = source_addresses(options.source_ips)
+    if sources and options.transport != "native":
+        raise PreflightError(
+            f"--source-ip: {options.transport} chooses its address itself (allowed: --transport "
+            "native)"
+        )
     cluster = None
     if options.cluster is None:
         shares = share_out(scenario, shard_count(options.shards, scenario.vehicles, cores()))
