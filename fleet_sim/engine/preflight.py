@@ -22,7 +22,7 @@ from fleet_sim.world.towns import town_count
 SPARE_DESCRIPTORS = 256
 """Log files, the event loop, HTTP connections to the cloud, certificates while they are read."""
 BASE_MB, VEHICLE_KB, MESSAGE_B = 110.0, 24.0, 200.0
-"""Memory of a process, and of a vehicle in it (measured, see `docs/scaling.md`); of a message of the
+"""Memory of a process, and of a vehicle in it (measured: `docs/scaling.md`); of a message of the
 schedule: 35 bytes in the ledger, the rest while the audit sorts and compares (assumption)."""
 MAX_SHARDS = 256
 MAX_SOURCES = 4096
