@@ -95,6 +95,7 @@ def meet(
         _nearer_car(met, at[same], stall[same], kerb, s, sensor, when, preset)
     thing = things.cell[cell]
     at = np.flatnonzero(thing >= 0)
+    at = at[things.standing[thing[at]]]
     if at.size:
         which = thing[at]
         _nearer(

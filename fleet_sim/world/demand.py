@@ -213,7 +213,12 @@ class Demand:
         self.depart_s[stalls] = now_s + dwell_s
 
     def _residual_s(self, stalls: IntArray) -> FloatArray:
-        return draw_residual_s(stalls.size, self._rng, self._character[stalls])
+        if self._dwell is None:
+            return draw_residual_s(stalls.size, self._rng, self._character[stalls])
+        # Who is met at a random time stays longer than most, and has stayed for a part of it.
+        drawn = self._dwell(8 * max(stalls.size, 1), self._rng)
+        met = self._rng.choice(drawn, stalls.size, p=drawn / drawn.sum())
+        return np.asarray(met * self._rng.random(stalls.size))
 
     def _by_road(self, cars: int, by: int) -> int:
         on_the_way = self.dispatch(cars, by)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, IntArray
+from fleet_sim.models.gnss import COVERED
 from fleet_sim.world.city import City
 from fleet_sim.world.roads import LANE_WIDTH_M, Roads
 from fleet_sim.world.sites import DEPTH_M
@@ -42,6 +43,7 @@ svg{background:#f4f2ec;font-family:system-ui,sans-serif}
 .scale{stroke:#555;stroke-width:2}
 .stall{fill:none;stroke-width:%(stall)s}
 .go1{fill:#c8372d}.go2{fill:#2d6cc8}
+.cover{fill:none;stroke:#555;stroke-opacity:.45}
 .garage{fill:#5a4a8a}.station{fill:#1f8a4c}
 .venue{fill:#7a3fa0;fill-opacity:.25;stroke:#7a3fa0;stroke-width:2}
 .district{stroke:#9aa;stroke-width:2;stroke-dasharray:14 10}
@@ -111,6 +113,7 @@ def svg(
         *_streets(roads),
         *_stalls(city, occupied),
         *_one_ways(roads),
+        *_covers(roads),
         *_signals(roads),
         *_names(roads),
         *_vehicles(vehicles),
@@ -199,6 +202,15 @@ def _stalls(city: City, occupied: BoolArray | None) -> list[str]:
         data = _lines(x - half * ux, y - half * uy, x + half * ux, y + half * uy)
         found += _path(data, f"stall {kind}")
     return found
+
+
+def _covers(roads: Roads) -> list[str]:
+    """Tunnels, as a shade over their lanes."""
+    who = np.flatnonzero(roads.reception == COVERED)
+    right = -LANE_WIDTH_M * (roads.lanes[who] - 1) / 2
+    x0, y0 = roads.point(who, np.zeros(who.size), right)
+    x1, y1 = roads.point(who, roads.length[who], right)
+    return _path(_lines(x0, y0, x1, y1), "cover", ' stroke-width="9"')
 
 
 def _one_ways(roads: Roads) -> list[str]:
@@ -313,6 +325,7 @@ def _legend(
         '<tspan class="go1">●</tspan><tspan class="go2">●</tspan> signal, by its half of the cycle',
         '<tspan class="garage">■</tspan> garage <tspan class="station">■</tspan> fast charging',
         "→ one-way",
+        '<tspan fill="#999">▬</tspan> tunnel',
     ]
     about = " · ".join(t for t in (title, city.attribution) if t)
     first, second = top + size, top + 2.2 * size

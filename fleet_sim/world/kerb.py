@@ -19,8 +19,9 @@ _HALF_WIDTH_SIGMA_M = 0.05
 _ALONG_SIGMA_M, _ACROSS_SIGMA_M, _YAW_SIGMA_DEG = 0.5, 0.15, 1.5
 """How drivers park: off a stall's middle, off its centre line, askew (assumption)."""
 
-ILLEGAL_SHARE = 0.12
-"""Of driveways, hydrants and corners beside stalls in which a car stands (assumption)."""
+TEMPTING_SHARE, ILLEGAL_SHARE = 0.24, 0.12
+"""Of driveways, hydrants, bus stops and corners beside stalls, those in which cars ever stand, and
+those in which one does at a time (assumption)."""
 BINS_PER_M = 1 / 80
 """Of kerb with stalls: bins at the edge of the carriageway (assumption)."""
 _CORNER_ROOM_M, _CORNER_CLEAR_M = 7.0, 6.0
@@ -39,7 +40,8 @@ def draw_length_m(k: int, rng: np.random.Generator) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Things:
-    """T things in the parking lane that stand in no stall: [T]. They stay for the whole run."""
+    """T things in the parking lane that stand in no stall: [T]. They stay but for cars: see
+    `illegal`."""
 
     edge: IntArray
     centre: FloatArray
@@ -50,6 +52,8 @@ class Things:
     yaw_deg: FloatArray
     target_db: FloatArray
     is_car: BoolArray
+    standing: BoolArray
+    """Whether it is there now."""
     cell: Int32Array
     """[cells] the nearest thing within 4 m of the cell's middle, -1 for none."""
 
@@ -61,7 +65,7 @@ class Things:
     def draw(cls, stalls: Stalls, rng: np.random.Generator) -> "Things":
         """Cars in driveways, at hydrants and in corners beside stalls; bins among stalls."""
         edge, gap_from, gap_to = _gaps(stalls)
-        there = rng.random(edge.size) < ILLEGAL_SHARE
+        there = rng.random(edge.size) < TEMPTING_SHARE
         edge, gap_from, gap_to = edge[there], gap_from[there], gap_to[there]
         length = np.minimum(draw_length_m(edge.size, rng), gap_to - gap_from - 0.2)
         # They take any place in the gap, but not a neighbour's.
@@ -84,6 +88,9 @@ class Things:
             yaw_deg=np.append(rng.normal(0.0, _YAW_SIGMA_DEG, cars), np.zeros(k)),
             target_db=np.repeat([CAR_DB, BIN_DB], [cars, k]),
             is_car=np.repeat([True, False], [cars, k]),
+            standing=np.append(
+                rng.random(cars) < ILLEGAL_SHARE / TEMPTING_SHARE, np.ones(k, dtype=np.bool_)
+            ),
             cell=_cells(stalls, all_edges, centre),
         )
 

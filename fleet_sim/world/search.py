@@ -21,7 +21,7 @@ BARE_KERB = 1.0
 (assumption)."""
 GIVE_UP_S = 600.0
 """After so much searching drivers go elsewhere (PARKAGENT)."""
-TAKES_SHARE = 0.57
+TAKES_SHARE = 0.55
 """Of the free stalls that it passes at its destination, a driver sees in time and finds long enough
 for its car; half of that at `WALK_M` from there, and no less farther away (assumption, chosen so
 that the shares of trips that cruise are those of GPS traces)."""

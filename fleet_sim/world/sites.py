@@ -11,6 +11,8 @@ from fleet_sim.world.districts import CENTRE, MIXED
 from fleet_sim.world.roads import Roads
 
 GARAGE, STATION = range(2)
+_INNER_SHARE = 0.6
+"""Garages are within this much of the way from the middle to the farthest street."""
 _SHORTEST_M = 30.0
 """Of the edges with an entrance, which is in their middle."""
 SETBACK_M, DEPTH_M = 14.0, 24.0
@@ -47,9 +49,9 @@ def place(roads: Roads, character: IntArray, spec: CitySpec) -> Sites:
     stations spread over the whole city, the first farthest from it. Fewer where the city has not as
     many streets of 30 m."""
     open_ = (roads.length >= _SHORTEST_M) & (roads.reception != COVERED)
-    inner = open_ & np.isin(character, (CENTRE, MIXED))
     x, y = roads.middle()
     away = np.hypot(x - x.mean(), y - y.mean())
+    inner = open_ & np.isin(character, (CENTRE, MIXED)) & (away < _INNER_SHARE * away.max())
     edges: list[int] = []
     kinds: list[int] = []
     for kind, count, among, first in (

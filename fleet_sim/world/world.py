@@ -12,7 +12,7 @@ from fleet_sim.models.ultrasonic_air import Air
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Phase, Scenario
 from fleet_sim.scenario.weather import WeatherChange
-from fleet_sim.world import sonar
+from fleet_sim.world import illegal, sonar
 from fleet_sim.world.cars import Cars
 from fleet_sim.world.city import VENUES, City
 from fleet_sim.world.demand import Demand
@@ -74,11 +74,13 @@ class World:
         """`ValueError` for a scenario that does not fit its city; `seed` replaces its own."""
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
-        streams = np.random.SeedSequence(self.seed).spawn(10)
+        streams = np.random.SeedSequence(self.seed).spawn(11)
         fleet_rng, trips_rng, kerb_rng, demand_rng, field_rng, gnss_rng, radio_rng, sense_rng = (
             np.random.default_rng(stream) for stream in streams[:8]
         )
-        cars_rng, garages_rng = (np.random.default_rng(stream) for stream in streams[8:])
+        cars_rng, garages_rng, illegal_rng = (
+            np.random.default_rng(stream) for stream in streams[8:]
+        )
         self.city = City.build(scenario.city, self.seed)
         weather = scenario.weather
         self.air = Air(float(weather.temperature_c), 100.0 * float(weather.humidity))
@@ -94,6 +96,14 @@ class World:
         garages = self._trips.off.garages
         share = float(scenario.city.garages.occupancy)
         self._garage_demand = Demand(garages, share, garages_rng)
+        self._illegal = illegal.IllegalKerb(self.city.roads, self._kerb.things)
+        self._illegal_demand = Demand(
+            self._illegal,
+            illegal.OCCUPANCY,
+            illegal_rng,
+            illegal.draw_dwell_s,
+            mean_dwell_s=illegal.DWELL_MEAN_S,
+        )
         self._cars = Cars(
             self.fleet, self._trips, self.truth, self.demand, self._garage_demand, cars_rng
         )
@@ -145,6 +155,11 @@ class World:
         return self.truth.occupied
 
     @property
+    def illegal_truth(self) -> Truth:
+        """As `truth`, of the places at the kerb in which cars stand illegally."""
+        return self._illegal.truth
+
+    @property
     def garage_truth(self) -> Truth:
         """As `truth`, of the garages' places. The cloud is told of none of them."""
         return self._trips.off.garages.truth
@@ -167,7 +182,6 @@ class World:
         self.now_s = now_s
         self._tick += 1
         self.demand.step(dt_s, now_s)
-        self._garage_demand.step(dt_s, now_s)
         self.fleet.drive(dt_s, now_s)
         since_s = now_s - self._settled_s
         if since_s > SETTLE_S - _EPS_S:
@@ -175,6 +189,8 @@ class World:
             self.fleet.settle(since_s)
             self._trips.step(since_s, now_s)
             self._cars.step(now_s)
+            self._garage_demand.step(since_s, now_s)
+            self._illegal_demand.step(since_s, now_s)
             self._track()
         self._gnss.step(dt_s)
         self._signal.step(dt_s)

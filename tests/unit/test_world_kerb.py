@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fleet_sim.scenario.model import GeneratedCity
-from fleet_sim.world import City
+from fleet_sim.world import City, illegal
 from fleet_sim.world import kerb as kerb_module
 from fleet_sim.world.demand import DWELL_MEAN_S, Demand, draw_dwell_s, draw_residual_s
 from fleet_sim.world.kerb import Kerb
@@ -91,7 +91,9 @@ def test_things_stand_beside_stalls_and_take_nobodys_place() -> None:
     # add a few.
     used = int((np.diff(stalls.first) > 0).sum())
     gaps = stalls.n * 0.12 / 0.88 + 2 * used
-    assert cars.sum() / gaps == pytest.approx(kerb_module.ILLEGAL_SHARE, rel=0.25)
+    standing = cars & things.standing
+    assert standing.sum() / gaps == pytest.approx(kerb_module.ILLEGAL_SHARE, rel=0.25)
+    assert things.standing[~cars].all()
     assert (~cars).sum() == pytest.approx(stalls.n * 6.7 * kerb_module.BINS_PER_M, rel=0.15)
     assert used < edges
 
@@ -104,6 +106,30 @@ def test_the_cell_of_a_thing_leads_to_it(kerb: Kerb) -> None:
     assert (things.edge[found] == things.edge).all()
     assert (np.abs(things.centre[found] - things.centre) <= 4.0).all()
     assert (found == np.arange(things.n)).mean() > 0.9
+
+
+def test_who_stands_illegally_comes_and_goes_and_no_stall_knows() -> None:
+    city = City.generate(GeneratedCity(blocks=(14, 14)), 2)
+    kerb = Kerb(city.stalls, np.random.default_rng(1))
+    there = illegal.IllegalKerb(city.roads, kerb.things)
+    demand = Demand(
+        there,
+        illegal.OCCUPANCY,
+        np.random.default_rng(2),
+        illegal.draw_dwell_s,
+        mean_dwell_s=illegal.DWELL_MEAN_S,
+    )
+    share = []
+    for k in range(1, 361):
+        demand.step(10.0, 10.0 * k)
+        cars = kerb.things.standing[kerb.things.is_car]
+        assert (cars == there.truth.occupied).all()
+        share.append(cars.mean())
+    assert np.mean(share) == pytest.approx(illegal.OCCUPANCY, abs=0.05)
+    assert np.ptp(share) < 0.25
+    assert there.truth.by.size > cars.size
+    assert not kerb.truth.occupied.any()
+    assert (there.truth.occupied_at(3600.0) == there.truth.occupied).all()
 
 
 def test_a_city_without_stalls_has_no_things() -> None:

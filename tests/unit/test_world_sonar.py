@@ -211,7 +211,7 @@ def test_things_behind_the_kerb_are_seen_where_no_car_is() -> None:
 def test_a_car_in_a_driveway_is_seen_like_any_other() -> None:
     probe = Probe()
     things, stalls = probe.kerb.things, probe.world.city.stalls
-    car = int(np.flatnonzero(things.is_car)[0])
+    car = int(np.flatnonzero(things.is_car & things.standing)[0])
     edge, centre = int(things.edge[car]), float(things.centre[car])
     probe.place(edge, centre - 4.0, 5.0)
     probe.move(0.8)
