@@ -275,9 +275,12 @@ def generate(
         done = write(
             loaded, out, sonar=sonar, on_progress=lambda now, _: bar.update(task, completed=now)
         )
-    for name, rows in done._asdict().items():
+    for name, rows in done.rows.items():
         size = (out / f"{name}.parquet").stat().st_size
         click.echo(f"{out / name}.parquet  {rows:,} rows  {size / 1e6:,.1f} MB")
+    if done.simulated_s < loaded.duration_s:
+        held, whole = done.simulated_s, loaded.duration_s
+        fail(ExitCode.INTERRUPTED, f"interrupted: the files hold {held:,.0f} of {whole:,.0f} s")
 
 
 @main.group()

@@ -1,10 +1,14 @@
 """A dataset without a network: what vehicles would have published, and what was true meanwhile.
 
 The world runs as fast as it can. Three Parquet files: `telemetry` (a row a message), `truth` (a row
-a change of a stall) and `trips` (a row a drive from one stand to the next).
+a change of a stall) and `trips` (a row a drive from one stand to the next). Rows leave memory in
+groups, but for the truth, which the world keeps: 16 bytes a change.
 """
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +20,9 @@ from numpy.typing import NDArray
 from fleet_sim.engine.folder import prepare_folder
 from fleet_sim.engine.pacing import Schedule, pace
 from fleet_sim.engine.preflight import build_world
+from fleet_sim.engine.trips import Trips, stamps
 from fleet_sim.scenario import Scenario, dump
 from fleet_sim.world import MODES, World
-from fleet_sim.world.fleet import PARKED
 from fleet_sim.world.truth import BACKGROUND, EVENT
 
 STEP_S = 0.5
@@ -32,11 +36,12 @@ OnProgress = Callable[[float, float], None]
 
 
 class Dataset(NamedTuple):
-    """How many rows each file has."""
+    """What was written."""
 
-    telemetry: int
-    truth: int
-    trips: int
+    rows: dict[str, int]
+    """By file, without `.parquet`."""
+    simulated_s: float
+    """Less than the scenario's phases last when it was interrupted."""
 
 
 def generate(
@@ -49,27 +54,49 @@ def generate(
     """Run the scenario's phases and write the dataset into the new or empty folder `out`.
 
     `sonar` adds the 20 samples of each message: they are most of its size. Times are simulated.
-    Raises `PreflightError` when the folder is in use or the fleet does not fit the city.
+    Ctrl-C ends it early: the files hold all until then. Raises `PreflightError` when the folder is
+    in use or the fleet does not fit the city.
     """
     world = build_world(scenario, scenario.name)
     prepare_folder(out)
     (out / "scenario.yaml").write_text(dump(scenario))
     telemetry = _Telemetry(scenario, world, out / "telemetry.parquet", sonar)
-    trips = _Trips(world)
+    trips = Trips(scenario, world, out / "trips.parquet")
     total_s = scenario.duration_s
     try:
-        for k in range(round(np.ceil(total_s / STEP_S))):
-            world.step(STEP_S)
-            trips.look()
-            telemetry.write_until(min(total_s, (k + 1) * STEP_S))
-            on_progress(world.now_s, total_s)
+        with _interrupts() as asked:
+            for k in range(round(np.ceil(total_s / STEP_S))):
+                world.step(STEP_S)
+                trips.look()
+                telemetry.write_until(min(total_s, (k + 1) * STEP_S))
+                on_progress(world.now_s, total_s)
+                if asked:
+                    break
     finally:
         telemetry.close()
-    return Dataset(
-        telemetry.rows,
-        _write_truth(scenario, world, out / "truth.parquet"),
-        trips.write(scenario, out / "trips.parquet"),
-    )
+        trips.close()
+        truth = _write_truth(scenario, world, out / "truth.parquet")
+    rows = {"telemetry": telemetry.rows, "truth": truth, "trips": trips.rows}
+    return Dataset(rows, min(world.now_s, total_s))
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collects the first Ctrl-C, so that no step ends halfway; a second one is as ever."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals reach the main thread only
+        return
+
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Telemetry:
@@ -111,10 +138,10 @@ class _Telemetry:
     def _table(
         self, vehicles: NDArray[np.int64], seq: NDArray[np.int64], intended_ns: NDArray[np.int64]
     ) -> pa.Table:
-        seen = self._world.observe(vehicles)
-        stamps = (self._start_ns + intended_ns) // 1_000_000
+        seen = self._world.observe(vehicles, side_sensor=self._sonar)
+        at_ms = (self._start_ns + intended_ns) // 1_000_000
         columns: dict[str, Any] = {
-            "ts": pa.array(stamps, pa.timestamp("ms", "UTC")),
+            "ts": pa.array(at_ms, pa.timestamp("ms", "UTC")),
             "vin": pa.DictionaryArray.from_arrays(pa.array(vehicles, pa.int32()), self._vins),
             "seq": pa.array(seq, pa.uint32()),
             "lat": seen.lat.round(7),
@@ -158,78 +185,6 @@ class _Telemetry:
             self._writer.close()
 
 
-class _Trips:
-    """Drives, found by looking after each step at who stands."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._standing = self._stands()
-        # When it left; who drives at the beginning left before.
-        self._left_s = np.full(world.n, np.nan)
-        self._odo_km, self._soc, self._x, self._y = self._now(np.arange(world.n))
-        self._done: list[tuple[NDArray[Any], ...]] = []
-
-    def _stands(self) -> NDArray[np.bool_]:
-        return np.asarray(self._world.fleet.mode[: self._world.n] >= PARKED)
-
-    def _now(self, idx: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
-        fleet = self._world.fleet
-        x, y = fleet.position(idx)
-        return fleet.odo[idx] / 1000.0, fleet.soc[idx].copy(), x, y
-
-    def look(self) -> None:
-        standing = self._stands()
-        moved = np.flatnonzero(standing != self._standing)
-        self._standing = standing
-        if not moved.size:
-            return
-        now_s = self._world.now_s
-        arrived = moved[standing[moved]]
-        if arrived.size:
-            odo, soc, x, y = self._now(arrived)
-            self._done.append(
-                (
-                    arrived,
-                    self._left_s[arrived].copy(),
-                    np.full(arrived.size, now_s),
-                    self._x[arrived].copy(),
-                    self._y[arrived].copy(),
-                    x,
-                    y,
-                    odo - self._odo_km[arrived],
-                    self._soc[arrived] - soc,
-                )
-            )
-        left = moved[~standing[moved]]
-        if left.size:
-            self._left_s[left] = now_s
-            self._odo_km[left], self._soc[left], self._x[left], self._y[left] = self._now(left)
-
-    def write(self, scenario: Scenario, path: Path) -> int:
-        empty = tuple(np.zeros(0) for _ in range(9))
-        parts = [np.concatenate(c) for c in zip(*(self._done or [empty]), strict=True)]
-        vehicle, left_s, arrived_s, x0, y0, x1, y1, km, soc_used = parts
-        to_degrees = self._world.city.projection.to_degrees
-        lat0, lon0 = to_degrees(x0, y0)
-        lat1, lon1 = to_degrees(x1, y1)
-        index = pa.array(vehicle.astype(np.int32))
-        table = pa.table(
-            {
-                "vin": pa.DictionaryArray.from_arrays(index, pa.array(self._world.vins)),
-                "departed": _stamps(scenario, left_s),
-                "arrived": _stamps(scenario, arrived_s),
-                "from_lat": lat0.round(7),
-                "from_lon": lon0.round(7),
-                "to_lat": lat1.round(7),
-                "to_lon": lon1.round(7),
-                "distance_km": km.round(3),
-                "soc_used": soc_used.round(5),
-            }
-        )
-        pq.write_table(table, path, compression="zstd")
-        return int(table.num_rows)
-
-
 def _write_truth(scenario: Scenario, world: World, path: Path) -> int:
     """Each stall's state at the beginning, then every change, in the order of time. `by` is a vin,
     `background` or `event`: whose car it is that came; null for one that left or was there."""
@@ -243,7 +198,7 @@ def _write_truth(scenario: Scenario, world: World, path: Path) -> int:
     came = np.select([by == BACKGROUND, by == EVENT], [world.n, world.n + 1], by)
     table = pa.table(
         {
-            "ts": _stamps(scenario, t_s),
+            "ts": stamps(scenario, t_s),
             "by": pa.DictionaryArray.from_arrays(
                 pa.array(came.astype(np.int32), mask=came < 0), pa.array(names)
             ),
@@ -255,11 +210,3 @@ def _write_truth(scenario: Scenario, world: World, path: Path) -> int:
     )
     pq.write_table(table, path, compression="zstd")
     return int(table.num_rows)
-
-
-def _stamps(scenario: Scenario, t_s: NDArray[np.float64]) -> pa.Array:
-    """Simulated times as timestamps; NaN becomes null."""
-    start_ms = scenario.clock.start.timestamp() * 1000
-    unknown = np.isnan(t_s)
-    stamps = np.rint(start_ms + np.where(unknown, 0.0, t_s) * 1000).astype(np.int64)
-    return pa.array(stamps, pa.timestamp("ms", "UTC"), mask=unknown)

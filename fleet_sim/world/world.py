@@ -8,6 +8,7 @@ from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array, Int16Array
 from fleet_sim.models.gnss import COVERED, GnssModel
 from fleet_sim.models.noise import Noise
 from fleet_sim.models.radio import Throughput
+from fleet_sim.models.ultrasonic import NO_ECHO_CM
 from fleet_sim.models.ultrasonic_air import Air
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Phase, Scenario
@@ -256,8 +257,9 @@ class World:
         self.radio_state = self._faults.state(up, self.now_s)
         self.radio_up = self.radio_state == RADIO_UP
 
-    def observe(self, idx: IntArray) -> Observation:
-        """What the vehicles `idx` [k] sense now."""
+    def observe(self, idx: IntArray, *, side_sensor: bool = True) -> Observation:
+        """What the vehicles `idx` [k] sense now. Without the side sensor, which costs most, it is
+        off; all else is the same."""
         fleet = self.fleet
         x, y = fleet.position(idx)
         edge = fleet.edge[idx]
@@ -269,9 +271,13 @@ class World:
         moving = fleet.v[idx] > 0.0
         speed = np.maximum(fleet.v[idx] + _SPEED_SIGMA_MPS * noise[0] * moving, 0.0)
         heading = self.city.roads.bearing_deg[edge] + _HEADING_SIGMA_DEG * noise[1]
-        range_cm, sonar_ok = self._sensors.sense(
-            fleet, self._kerb, self._path, idx, self.now_s, draws, self.air
-        )
+        if side_sensor:
+            range_cm, sonar_ok = self._sensors.sense(
+                fleet, self._kerb, self._path, idx, self.now_s, draws, self.air
+            )
+        else:
+            range_cm = np.full((idx.size, sonar.SAMPLES), NO_ECHO_CM, dtype=np.int16)
+            sonar_ok = np.zeros(idx.size, dtype=np.bool_)
         return Observation(
             lat=lat,
             lon=lon,

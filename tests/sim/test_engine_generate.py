@@ -1,5 +1,7 @@
 """Datasets: what is written is what the schedule and the world say."""
 
+import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -30,7 +32,8 @@ phases: [{name: all, duration: 20m, parking: {occupancy: 50%}}]
 def test_every_message_is_there_once_and_in_the_order_of_time(tmp_path: Path) -> None:
     done = generate(loads(SCENARIO), tmp_path / "data")
     table = pq.read_table(tmp_path / "data" / "telemetry.parquet")
-    assert done.telemetry == table.num_rows == 20 * 240 + 5 * 20
+    assert done.simulated_s == 1200.0
+    assert done.rows["telemetry"] == table.num_rows == 20 * 240 + 5 * 20
     names = list(zip(table["vin"].to_pylist(), table["seq"].to_pylist(), strict=True))
     assert len(set(names)) == len(names)
     stamps = table["ts"].to_numpy().astype("datetime64[ms]").astype(np.int64)
@@ -45,7 +48,7 @@ def test_truth_can_be_replayed_to_the_worlds_own_end(tmp_path: Path) -> None:
     scenario = loads(SCENARIO)
     done = generate(scenario, tmp_path / "data")
     rows = pq.read_table(tmp_path / "data" / "truth.parquet").to_pylist()
-    assert done.truth == len(rows)
+    assert done.rows["truth"] == len(rows)
     held: dict[str, bool] = {}
     for row in rows:
         if row["stall"] in held:
@@ -61,17 +64,43 @@ def test_truth_can_be_replayed_to_the_worlds_own_end(tmp_path: Path) -> None:
 def test_trips_end_where_the_next_one_begins_and_add_up(tmp_path: Path) -> None:
     done = generate(loads(SCENARIO), tmp_path / "data")
     trips = pq.read_table(tmp_path / "data" / "trips.parquet").to_pylist()
-    assert done.trips == len(trips) > 0
+    assert done.rows["trips"] == len(trips) > 0
     last: dict[str, dict[str, object]] = {}
     for trip in sorted(trips, key=lambda t: t["arrived"]):
         before = last.get(trip["vin"])
         assert trip["distance_km"] >= 0
         if before is not None:
             assert before["arrived"] < trip["departed"] < trip["arrived"]
+            assert not trip["began_before"]
             assert trip["from_lat"] == pytest.approx(before["to_lat"], abs=2e-4)
             assert trip["from_lon"] == pytest.approx(before["to_lon"], abs=2e-4)
         last[trip["vin"]] = trip
-    assert any(trip["departed"] is None for trip in trips)  # drove when it all began
+    start = datetime(2026, 6, 5, 17, tzinfo=UTC)
+    before = [trip for trip in trips if trip["began_before"]]
+    assert before
+    assert all((trip["departed"] == start) == trip["began_before"] for trip in trips)
+
+
+def test_ctrl_c_leaves_files_that_hold_all_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_sim.engine.trips.ROWS_A_GROUP", 3)
+
+    def interrupt(now_s: float, _: float) -> None:
+        if now_s == 600.0:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    done = generate(loads(SCENARIO), tmp_path / "part", on_progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert done.simulated_s == 600.0
+    whole = generate(loads(SCENARIO), tmp_path / "whole")
+    assert done.rows["telemetry"] == 20 * 120 + 5 * 10 < whole.rows["telemetry"]
+    assert pq.ParquetFile(tmp_path / "part" / "trips.parquet").num_row_groups > 1
+    for name, rows in done.rows.items():
+        part, full = (pq.read_table(tmp_path / d / f"{name}.parquet") for d in ("part", "whole"))
+        assert part.num_rows == rows > 0
+        assert part.to_pylist() == full.slice(0, rows).to_pylist()
 
 
 def test_the_same_seed_is_the_same_dataset_and_sonar_is_added_on_request(tmp_path: Path) -> None:
