@@ -11,6 +11,7 @@ from fleet_sim.models.motion import IDM
 from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import City, GeneratedCity, Parking, Phase, VehicleGroup
 from fleet_sim.scenario.units import Duration, Fraction, Length, Speed
+from fleet_sim.validation import _sumo
 from fleet_sim.validation.check import Check, Outcome
 from fleet_sim.world import World
 from fleet_sim.world.fleet import CRUISING, Fleet
@@ -100,6 +101,22 @@ def _saturation(scale: float) -> Outcome:
         f"{world:.3f} s in the world ({np.concatenate(runs).size} headways, 50 km/h); "
         f"{free:.3f} s on a free road with 54 km/h ({coarse:.3f} s with steps of 0.5 s)",
         all(abs(h - 1.9) <= 0.1 for h in (world, free, coarse)),
+    )
+
+
+SUMO_HEADWAY_S = 1.836
+"""What `_sumo.discharge` gave with Eclipse SUMO 1.28.0."""
+
+
+def _against_sumo(scale: float) -> Outcome:
+    ours = float(np.diff(platoon(_STEP_S)[0])[_FIRST:].mean())
+    sumo, note = SUMO_HEADWAY_S, f"Only the recorded figure: {_sumo.MISSING}"
+    if _sumo.available():
+        sumo, note = float(np.diff(_sumo.discharge(_LIMIT_MPS))[_FIRST:].mean()), ""
+    return Outcome(
+        f"{ours:.3f} s, SUMO {sumo:.3f} s (a queue of 30 on a free road with 54 km/h)",
+        abs(ours - sumo) <= 0.05,
+        note,
     )
 
 
@@ -206,6 +223,12 @@ CHECKS = (
         "1.9 ± 0.1 s (Highway Capacity Manual: 1900 veh/h; SUMO with these parameters: 1906)",
         _saturation,
         _plot_discharge,
+    ),
+    Check(
+        "motion.1b",
+        "the same queue discharges as in Eclipse SUMO, which has its own IDM and no jerk limit",
+        "headways within 0.05 s of each other",
+        _against_sumo,
     ),
     Check(
         "motion.2",

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fleet_sim.models import motion
-from fleet_sim.validation.motion import platoon
+from fleet_sim.validation import _sumo
+from fleet_sim.validation.motion import SUMO_HEADWAY_S, platoon
 
 
 @pytest.mark.parametrize("dt", [0.05, 0.1, 0.5])
@@ -126,3 +127,13 @@ def test_it_turns_at_the_speed_of_the_turn(dt: float) -> None:
         v, ds = motion.advance(v, accel, dt)
         way = way - ds
     assert v[0] == pytest.approx(6.5, abs=0.6)
+
+
+def test_a_queue_discharges_as_in_sumo() -> None:
+    ours = np.diff(platoon(0.1)[0])[4:].mean()
+    assert ours == pytest.approx(SUMO_HEADWAY_S, abs=0.05)
+
+
+@pytest.mark.skipif(not _sumo.available(), reason=_sumo.MISSING)
+def test_sumo_still_gives_what_is_recorded() -> None:
+    assert np.diff(_sumo.discharge(15.0))[4:].mean() == pytest.approx(SUMO_HEADWAY_S, abs=0.02)
