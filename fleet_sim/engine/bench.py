@@ -30,7 +30,7 @@ class Physics(msgspec.Struct, frozen=True):
     observe_us: float
     """Observing a tenth of the vehicles, as a run at 1 Hz does each tick, by all vehicles."""
     parts_us: dict[str, float]
-    """Of the step, by subsystem."""
+    """By subsystem: of the step; `fixes` (GNSS receivers) and `ultrasonic` of the observation."""
     bytes_a_vehicle: float
     """Growth of the process's resident memory from making the world, by vehicle: with its city."""
     faster_than_real_time: float
@@ -105,21 +105,27 @@ def _scenario(vehicles: int) -> str:
 
 
 def _parts(world: World) -> dict[str, float]:
-    """CPU time of the step's subsystems over some steps, us a vehicle and tick."""
+    """CPU time of the subsystems over some ticks, us a vehicle and tick."""
     spent: dict[str, float] = {}
     parts = (
         ("demand", world.demand, "step"),
         ("motion", world.fleet, "drive"),
+        ("battery", world.fleet.battery, "drive_j"),
         ("trips", world._trips, "step"),
         ("gnss", world._gnss, "step"),
+        ("gnss", world, "_track"),
         ("radio", world._signal, "step"),
+        ("fixes", world._gnss, "observe"),
+        ("ultrasonic", world._sensors, "sense"),
     )
+    everyone = np.arange(world.n)
     # Wrapped on the instance, for these steps only: the world itself carries no timers.
     for name, owner, method in parts:
         _time_calls(owner, method, name, spent)
     try:
-        for _ in range(_SAMPLES):
+        for tick in range(_SAMPLES):
             world.step(TICK_S)
+            world.observe(everyone[tick % 10 :: 10])
     finally:
         for _, owner, method in parts:
             del owner.__dict__[method]
@@ -129,10 +135,10 @@ def _parts(world: World) -> dict[str, float]:
 def _time_calls(owner: Any, method: str, name: str, spent: dict[str, float]) -> None:
     original = getattr(owner, method)
 
-    def timed(*args: Any) -> Any:
+    def timed(*args: Any, **kwargs: Any) -> Any:
         began = time.process_time()
         try:
-            return original(*args)
+            return original(*args, **kwargs)
         finally:
             spent[name] = spent.get(name, 0.0) + time.process_time() - began
 

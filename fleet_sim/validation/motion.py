@@ -14,7 +14,7 @@ from fleet_sim.scenario.units import Duration, Fraction, Length, Speed
 from fleet_sim.validation import _sumo
 from fleet_sim.validation.check import Check, Outcome
 from fleet_sim.world import World
-from fleet_sim.world.fleet import CRUISING, Fleet
+from fleet_sim.world.fleet import CRUISING, PARKED, Fleet
 from fleet_sim.world.traffic import STOP_LINE_M, Signals
 
 _STEP_S = 0.1
@@ -80,16 +80,18 @@ def discharge(seed: int, dt_s: float = _STEP_S) -> FloatArray:
         before = _past_line(fleet, edge)
         fleet.drive(dt_s, now_s)
         after = _past_line(fleet, edge)
+        # They would turn round and come back to the crossing.
+        fleet.mode[after > 150.0] = PARKED
         new = np.flatnonzero(np.isnan(passed) & (after > 0.0))
         passed[new] = now_s - dt_s * after[new] / (after[new] - before[new])
     return np.asarray(np.diff(passed[np.isfinite(passed)])[_FIRST:])
 
 
 def _past_line(fleet: Fleet, edge: int) -> FloatArray:
-    """How far each front is past the edge's stop line, m."""
+    """How far each front is past a metre beyond the edge's stop line, m: who waits stands at it."""
     length = fleet.city.roads.length
     x = fleet.x + np.where(fleet.edge == edge, 0.0, length[edge])
-    return np.asarray(x + fleet.half + STOP_LINE_M - length[edge])
+    return np.asarray(x + fleet.half + STOP_LINE_M - 1.0 - length[edge])
 
 
 def _saturation(scale: float) -> Outcome:

@@ -136,7 +136,9 @@ def test_the_command_refuses_a_folder_in_use_and_a_fleet_that_does_not_fit(tmp_p
 def test_bench_physics_measures_every_part_and_leaves_no_timer_behind() -> None:
     result = bench_physics(200, seconds=0.5)
     assert result.vehicles == 200
-    assert set(result.parts_us) == {"demand", "gnss", "motion", "radio", "trips"}
+    assert set(result.parts_us) == {
+        "battery", "demand", "fixes", "gnss", "motion", "radio", "trips", "ultrasonic",
+    }  # fmt: skip
     assert all(value >= 0 for value in result.parts_us.values())
     assert sum(result.parts_us.values()) > 0
     answer = CliRunner().invoke(
