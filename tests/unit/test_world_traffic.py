@@ -13,6 +13,7 @@ from fleet_sim.validation.motion import discharge, rush
 from fleet_sim.world import World, search
 from fleet_sim.world.fleet import CRUISING, PARKED, Fleet
 from fleet_sim.world.lanes import Lanes
+from fleet_sim.world.routing import U_TURN_S, Router
 from fleet_sim.world.traffic import (
     AMBER_S,
     Signals,
@@ -356,3 +357,45 @@ def test_neighbours_pull_out_one_after_the_other() -> None:
         trips.wake_s[vehicle] = 0.0
     trips._leave(np.array([0, 1]), 1.0)
     assert (fleet.mode[:2] <= CRUISING).sum() == 1
+
+
+def test_who_meets_a_queue_on_the_way_does_not_turn_round_for_it() -> None:
+    roads, rng = world(1).city.roads, np.random.default_rng(1)
+    router = Router(roads)
+    ways = (roads.out[roads.head] >= 0).sum(axis=1)
+    edge = int(np.flatnonzero((ways == 4) & ~roads.bend[roads.head])[0])
+    out = roads.out[roads.head[edge]]
+    back = int(out[roads.head[out] == roads.tail[edge]][0])
+    cosine = roads.cosine(np.full(4, edge), out)
+    goal = int(roads.out[roads.head[out[cosine.argmax()]]][0])
+    queue_s = np.zeros(roads.n_edges)
+    to_back = router._to_go[roads.tail[edge], roads.tail[goal]] + roads.travel_s[back]
+    ahead = roads.travel_s[out] + router._to_go[roads.head[out], roads.tail[goal]]
+    # Every other way costs as much as turning round and half a minute more.
+    others = out != back
+    queue_s[out[others]] = np.maximum(to_back - ahead[others], 0.0) + U_TURN_S - 10.0
+
+    def turn(back_s: float) -> int:
+        arrays = np.array([edge]), np.array([goal])
+        return int(router.towards(*arrays, queue_s, rng, back_s)[0])
+
+    assert turn(0.0) == back
+    assert turn(U_TURN_S) != back
+
+
+def test_a_trip_may_begin_by_turning_round_and_costs_it_later() -> None:
+    town = world(30)
+    fleet, asked = town.fleet, []
+    towards = fleet.router.towards
+
+    def listen(*args: object) -> np.ndarray:
+        asked.append(args[4])
+        return towards(*args)  # type: ignore[arg-type]
+
+    fleet.router.towards = listen  # type: ignore[method-assign]
+    one = np.array([3])
+    fleet.v[one], fleet.x[one] = 0.0, 10.0
+    fleet.head_for(one, np.array([7]), np.array([30.0]))
+    fleet.reconsider(one)
+    costs = [float(np.min(cost)) for cost in asked if isinstance(cost, np.ndarray)]
+    assert costs == [0.0, U_TURN_S]

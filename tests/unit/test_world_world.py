@@ -126,6 +126,19 @@ def test_observation_is_near_the_truth_and_well_formed() -> None:
     assert (seen.range_cm[~seen.sonar_ok] == 0).all()
 
 
+def test_without_the_side_sensor_all_else_is_the_same() -> None:
+    world = World(scenario())
+    for _ in range(20):
+        world.step(0.1)
+    idx = np.arange(world.n)
+    seen, without = world.observe(idx), world.observe(idx, side_sensor=False)
+    assert seen.sonar_ok.any()
+    assert not without.sonar_ok.any()
+    assert not without.range_cm.any()
+    for name in set(seen._fields) - {"range_cm", "sonar_ok"}:
+        assert (getattr(seen, name) == getattr(without, name)).all(), name
+
+
 def test_observing_nobody_is_fine() -> None:
     world = World(scenario())
     assert world.observe(np.empty(0, dtype=np.int64)).lat.size == 0
