@@ -110,7 +110,13 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     problem = outcome.collect_problem
     planned_s = scenario.duration_s / scenario.clock.speed
     verdict, reasons = judge(
-        driven, generator, results, outcome.watch, problem, planned_s=planned_s
+        driven,
+        generator,
+        results,
+        outcome.watch,
+        problem,
+        planned_s=planned_s,
+        fate=audited.fate if audited else None,
     )
     summary = Summary(
         run=Run(

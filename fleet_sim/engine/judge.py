@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fleet_sim.engine.leavings import Driven, Leavings
 from fleet_sim.engine.watch import Stop, Watch
+from fleet_sim.measure.fates import Fate
 from fleet_sim.measure.histogram import LatencyHistogram
 from fleet_sim.measure.ledger import DropCause
 from fleet_sim.measure.summary import Generator, ShardFigures, Verdict
@@ -26,11 +27,12 @@ def judge(
     collect_problem: str,
     *,
     planned_s: float,
+    fate: NDArray[np.uint8] | None,
 ) -> tuple[Verdict, list[str]]:
     """How the run ended, and why, the most important reason first. `planned_s`: wall time of all
-    phases."""
+    phases; `fate` [messages]: what the audit found, if there was one."""
     broken = [result.message for result in results if not result.passed]
-    died = [_death(left) for left in driven.lost]
+    died = [_death(driven, left, fate) for left in driven.lost]
     overload = _overload(driven, generator, watch, planned_s)
     if watch.stopped is Stop.TARGET:
         return "target_failed", [f"the run ended early: {watch.reason}", *died]
@@ -75,10 +77,14 @@ def _overload(driven: Driven, generator: Generator, watch: Watch, planned_s: flo
     return [first, *reasons[1:]]
 
 
-def _death(left: Leavings) -> str:
+def _death(driven: Driven, left: Leavings, fate: NDArray[np.uint8] | None) -> str:
     """What a dead shard did not do, apart from what may have become of what it did."""
     opened = len(left.columns.seq)
-    unknown = int(np.count_nonzero(left.columns.cause == DropCause.SHARD_LOST))
+    mine = np.isin(driven.columns.vehicle, left.share.ids)
+    open_ = mine & (driven.columns.cause == DropCause.SHARD_LOST)
+    if fate is not None:  # what the cloud has, it has
+        open_ &= fate == Fate.DROPPED
+    unknown = int(np.count_nonzero(open_))
     took = "its ledger went with it: " if left.ledger_lost else ""
     at_s = (left.facts.end_ns - left.facts.t0_ns) / 1e9
     return (
@@ -102,7 +108,8 @@ def generator_figures(driven: Driven) -> Generator:
         sent=sent,
         acknowledged=int(columns.acknowledged.sum()),
         late=int(np.count_nonzero(lateness > LATE_NS)),
-        dropped=int(np.count_nonzero(columns.cause)),
+        # What a dead shard had was not given up: the audit says what became of it.
+        dropped=int(np.count_nonzero(~np.isin(columns.cause, (0, DropCause.SHARD_LOST)))),
         lateness_ms=_stats(lateness),
         cpu_s=driven.cpu_s,
         cpu_us_per_message=driven.cpu_s / sent * 1e6 if sent else None,

@@ -41,7 +41,7 @@ from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.engine.worker import Job, Worker, bug_handler, job_of
 from fleet_sim.measure.summary import Summary
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
-from fleet_sim.transport import Kind, LinkSettings, check_settings, check_transport
+from fleet_sim.transport import ConnectError, Kind, LinkSettings, check_settings, check_transport
 from fleet_sim.world import City, Share, Simulated, share_out
 from fleet_sim.world.towns import cities_of, fleet_vins, registry
 
@@ -305,8 +305,14 @@ async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
         faults = BrokerFaults(this.scenario, this.backend, clock, folder)
         watching.append(asyncio.create_task(faults.run(supervisor)))
     try:
-        await _steps(this, supervisor, watch)
         stalls = [city.stalls.n for city in this.cities]
+        try:
+            await _steps(this, supervisor, watch)
+        except ConnectError:
+            # Those that are connected say goodbye; what hinders them is not what ended the run.
+            with contextlib.suppress(Exception):
+                await supervisor.finish(1.0, 0.0, stalls)
+            raise
         settle_s = 0.0 if watch.stopped else PROBE_SETTLE_S
         driven = await supervisor.finish(1.0 if watch.stopped else 5.0, settle_s, stalls)
     finally:

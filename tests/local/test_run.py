@@ -15,10 +15,9 @@ from rich.console import Console
 
 from fleet_sim.contract import Telemetry
 from fleet_sim.engine import run as engine
-from fleet_sim.engine import worker
 from fleet_sim.engine.catalog import METRICS
 from fleet_sim.measure.summary import Summary, from_json
-from fleet_sim.transport import NativeTransport
+from fleet_sim.transport import NativeTransport, choice
 from fleet_sim.vehicle import Message
 
 SCENARIO = """
@@ -219,7 +218,7 @@ def test_a_broken_pipeline_is_named_message_by_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_scenario(tmp_path, "6s")
-    monkeypatch.setattr(worker, "NativeTransport", Saboteur)
+    monkeypatch.setattr(choice, "NativeTransport", Saboteur)
     options = engine.Options(out=tmp_path / "run", state_dir=tmp_path / "state")
     with (tmp_path / "console.txt").open("w") as output:
         summary, _ = engine.run_scenario(path, options, Console(file=output))
