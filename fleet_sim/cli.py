@@ -44,6 +44,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         from fleet_sim.cloud.registry import RegistryError
         from fleet_sim.cloud.stacks import DeployError
         from fleet_sim.cloud.target import TargetError
+        from fleet_sim.engine.bench_engine.contest import ContestError
         from fleet_sim.engine.embedded import EmbeddedBrokerError
         from fleet_sim.engine.preflight import PreflightError
         from fleet_sim.scenario import ScenarioError
@@ -61,6 +62,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             IdentityError,
             RegistryError,
             EmbeddedBrokerError,
+            ContestError,
             ConnectError,
         ) as error:
             fail(ExitCode.TARGET, str(error))
@@ -345,6 +347,97 @@ def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
         click.echo(msgspec.json.encode(costs))
     else:
         Console(highlight=False).print(tls_table(costs))
+
+
+@bench.command(
+    "engine",
+    cls=Examples,
+    examples="""
+    fleet-sim bench engine
+    fleet-sim bench engine --vehicles 1000 --rounds 1 --only ours-fixed --only floor
+    fleet-sim bench engine --write docs/performance.md
+    """,
+)
+@click.option("--vehicles", type=click.IntRange(50), default=3_000, show_default=True)
+@click.option(
+    "--duration", metavar="TIME", default="8s", show_default=True, help="Measured, each round."
+)
+@click.option("--period", metavar="TIME", default="1s", show_default=True, help="Of a vehicle.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--broker",
+    metavar="[mosquitto|embedded|mqtt://HOST:PORT]",
+    help="Default: mosquitto where it is installed, else the embedded one.",
+)
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Of these contestants; may be repeated."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the JSON and the plot.")
+@click.option(
+    "--write",
+    "page",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Put table and plot into this page.",
+)
+@json_option
+@reports_errors
+def bench_engine(
+    vehicles: int,
+    duration: str,
+    period: str,
+    rounds: int,
+    broker: str | None,
+    only: tuple[str, ...],
+    out: Path | None,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """What a message costs this engine, a bare loop, aiomqtt, awscrt and Locust, side by side.
+
+    Each in a process of its own against the same broker, in rounds that take turns. Missing
+    libraries are left out: pip install 'fleet-sim[bench]'.
+    """
+    import datetime as dt
+
+    from fleet_sim.engine.bench_engine import brokers
+    from fleet_sim.engine.bench_engine import page as pages
+    from fleet_sim.engine.bench_engine.contest import NAMES, Setting, contest
+    from fleet_sim.scenario import Duration
+
+    for name in only:
+        if name not in NAMES:
+            raise click.BadParameter(f"{name!r} (allowed: {', '.join(NAMES)})", param_hint="--only")
+    seconds = {}
+    for option, text in (("--duration", duration), ("--period", period)):
+        try:
+            seconds[option] = float(Duration.parse(text))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=option) from None
+    with brokers.running(broker, vehicles) as at:
+        setting = Setting(
+            at.host,
+            at.port,
+            at.name,
+            vehicles=vehicles,
+            period_s=seconds["--period"],
+            duration_s=seconds["--duration"],
+            rounds=rounds,
+            names=only or NAMES,
+        )
+        found = contest(setting, f"{dt.date.today()}", lambda line: click.echo(line, err=True))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "engine.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+        pages.draw(found, out / "engine.png")
+    if page is not None:
+        try:
+            pages.write_page(found, page)
+        except ValueError as error:
+            fail(ExitCode.INVALID, str(error))
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        Console(highlight=False).print(pages.table(found), *pages.remarks(found), sep="\n")
 
 
 @main.command(cls=Examples, examples="fleet-sim validate scenarios/*.yaml")

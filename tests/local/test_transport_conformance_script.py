@@ -154,6 +154,24 @@ def test_what_was_unacknowledged_at_a_cut_goes_out_again_before_the_rest(kind: K
     run(test)
 
 
+def test_a_severed_connection_is_cut_without_a_goodbye(kind: Kind) -> None:
+    async def test(rig: Rig) -> None:
+        async with scripted() as broker:
+            transport, seen = await rig.connected(kind, "127.0.0.1", broker.port, 2)
+            transport.sever(0, "no radio")
+            await soon(lambda: [c.client_id for c in broker.live] == ["v1"])
+            assert not broker.packets(mqtt5.DisconnectPacket)
+            transport.sever(0, "no radio")  # twice is once
+            transport.restore(0)
+            await soon(lambda: len(broker.live) == 2)
+            await soon(lambda: len(seen.online) == 3)
+            assert transport.failures == {"no radio": 1}
+            await transport.close(1.0)
+            assert len(broker.packets(mqtt5.DisconnectPacket)) == 2
+
+    run(test)
+
+
 def test_a_broker_that_says_goodbye_is_quoted(kind: Kind) -> None:
     async def test(rig: Rig) -> None:
         async with scripted() as broker:
