@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_sim.engine.bench_engine.contest import CONTESTANTS, Setting, _run
+from fleet_sim.engine.bench_engine.contest import CONTESTANTS, ContestError, Setting, _run
 from fleet_sim.engine.embedded import EmbeddedBroker
 
 
@@ -37,6 +37,11 @@ def test_a_contestant_holds_a_small_rate(
     assert found.connected_kb > found.base_kb > 0
     if contestant.name != "ours":
         assert found.payload_bytes == 100
+
+
+def test_an_error_of_ours_is_no_result() -> None:
+    with pytest.raises(ContestError, match="floor: "):
+        _run(Setting("127.0.0.1", 1, "nobody"), CONTESTANTS[2], 50)
 
 
 def test_the_command_prints_one_document_and_writes_its_files(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ import pytest
 
 from fleet_sim.engine.bench_engine import contest as module
 from fleet_sim.engine.bench_engine.contest import (
-    CONTESTANTS,
     Contest,
     Contestant,
-    ContestError,
     Setting,
     contest,
 )
@@ -122,12 +120,6 @@ def test_what_is_not_installed_is_left_out(
     assert [(each.name, each.reason) for each in result.skipped] == [
         ("locust", "locust is not installed")
     ]
-
-
-def test_an_error_of_ours_is_no_result(tmp_path: Path) -> None:
-    """The process itself: nobody listens on port 1."""
-    with pytest.raises(ContestError, match="floor: "):
-        module._run(SETTING._replace(vehicles=50), CONTESTANTS[2], 50)
 
 
 def test_the_page_keeps_what_is_around_the_table(
