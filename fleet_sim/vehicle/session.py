@@ -54,10 +54,12 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 class InvalidTransitionError(RuntimeError):
     """An event that the state does not take; `story` holds the transitions that led here."""
 
-    def __init__(self, state: State, event: str, story: list[str]) -> None:
+    def __init__(
+        self, state: enum.Enum, event: str, story: list[str], machine: str = "a session"
+    ) -> None:
         self.story = story
         super().__init__(
-            f"a session that is {state.value} cannot take {event!r}; before: "
+            f"{machine} that is {state.value} cannot take {event!r}; before: "
             + (", ".join(story) or "nothing")
         )
 

@@ -1,0 +1,332 @@
+"""A vehicle's update against a model of the Jobs service: two machines joined by bytes."""
+
+import msgspec
+import pytest
+from ota_bench import LENGTH, THING, Bench
+
+from fleet_sim.contract.jobs import Preconditions
+from fleet_sim.engine.ota_jobs import Answer
+from fleet_sim.vehicle import InvalidTransitionError
+from fleet_sim.vehicle import ota_table as t
+from fleet_sim.vehicle.ota import FETCH_TRIES, WRITE_TRIES, unmet
+from fleet_sim.vehicle.ota_table import UPDATE_TRANSITIONS, UpdateEvent, UpdateState
+from fleet_sim.world.firmware import Firmware
+
+GOOD = Firmware("1.1.0", 2)
+S = UpdateState
+
+
+def bench(image: Firmware = GOOD, preconditions: Preconditions | None = None) -> Bench:
+    made = Bench(Firmware("1.0.0", 1), image, preconditions=preconditions)
+    made.create("j1", image.release)
+    return made
+
+
+def until(made: Bench, state: UpdateState, rounds: int = 50) -> None:
+    """Go on as usual until the vehicle is in a state."""
+    for _ in range(rounds):
+        assert made.agent is not None
+        if made.agent.state is state:
+            return
+        made.connect()
+        if made.up or made.down:
+            made.deliver_up()
+            made.deliver_down()
+        elif made.fetch is not None:
+            made.fetch_some(LENGTH // 4)
+        elif made.busy is not None:
+            made.work_ends()
+        else:
+            made.tick(1.0)
+    raise AssertionError(f"never {state}")
+
+
+def reason(made: Bench, job: str = "j1") -> str:
+    return made.service.details(THING, job)["reason"]
+
+
+def test_a_good_image_is_installed_once_and_told() -> None:
+    made = bench()
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+    assert made.slots.committed == GOOD
+    assert made.slots.writes == made.slots.commits == {2: 1}
+    assert made.service.details(THING, "j1") == {"reason": "installed", "version": "1.1.0"}
+    assert made.record == t.Persisted(staged="sha-2", release=2, floor=2, trust=made.record.trust)
+    order = [S.IDLE, S.CHECKING, S.DOWNLOADING, S.VERIFYING, S.WAITING, S.INSTALLING, S.REBOOTING]
+    assert made.states[: len(order)] == order
+
+
+@pytest.mark.parametrize(("defect", "why"), [("boot", "boot"), ("self-test", "self-test")])
+def test_a_bad_image_is_left_for_the_old_one_and_reported_as_failed(defect: str, why: str) -> None:
+    made = bench(Firmware("1.1.0", 2, defect))  # type: ignore[arg-type]
+    made.run()
+    assert made.statuses == {"j1": "FAILED"}
+    assert reason(made) == why
+    assert made.slots.committed == made.slots.running == Firmware("1.0.0", 1)
+    assert not made.slots.commits
+
+
+def test_preconditions_defer_the_installation_and_nothing_fails() -> None:
+    made = bench()
+    made.conditions = t.Conditions(True, 0.3, 600)
+    until(made, S.WAITING)
+    for _ in range(30):
+        made.tick(60.0)
+        made.deliver_up()
+        made.deliver_down()
+    assert made.writes_begun == 0
+    assert made.statuses == {"j1": "IN_PROGRESS"}
+    assert made.service.details(THING, "j1")["deferred"] == "charge"
+    made.conditions = t.Conditions(True, 0.4, 600)
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+
+
+@pytest.mark.parametrize(
+    ("window", "minute", "why"),
+    [
+        ((1320, 300), 1319, "window"),
+        ((1320, 300), 1320, ""),
+        ((1320, 300), 299, ""),
+        ((1320, 300), 300, "window"),
+        ((60, 120), 119, ""),
+        ((60, 120), 120, "window"),
+    ],
+)
+def test_a_window_may_pass_midnight(window: tuple[int, int], minute: int, why: str) -> None:
+    assert unmet(Preconditions(window=window), t.Conditions(True, 1.0, minute)) == why
+
+
+def test_who_drives_waits_and_a_document_may_ask_for_less() -> None:
+    assert unmet(Preconditions(), t.Conditions(False, 1.0, 0)) == "driving"
+    assert unmet(Preconditions(parked=False), t.Conditions(False, 1.0, 0)) == ""
+
+
+def test_an_url_that_ended_is_renewed_and_the_download_goes_on_where_it_was() -> None:
+    made = bench()
+    until(made, S.DOWNLOADING)
+    made.fetch_some(30)
+    made.tick(61.0)
+    made.fetch_some(30)
+    assert made.agent is not None
+    assert made.agent.state is S.RENEWING
+    until(made, S.DOWNLOADING)
+    assert isinstance(made.fetch, t.FetchImage)
+    assert made.fetch.offset == 30
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+
+
+def test_a_download_goes_on_after_a_power_loss_and_starts_anew_for_another_image() -> None:
+    made = bench()
+    until(made, S.DOWNLOADING)
+    made.fetch_some(40)
+    made.power_off()
+    made.power_on()
+    until(made, S.DOWNLOADING)
+    assert isinstance(made.fetch, t.FetchImage)
+    assert made.fetch.offset == 40
+    made.images[3] = Firmware("1.2.0", 3)
+    made.down.extend(made.service.cancel("j1", made.now_s, force=True))
+    made.create("j2", 3)
+    made.power_off()
+    made.power_on()
+    until(made, S.DOWNLOADING)
+    assert isinstance(made.fetch, t.FetchImage)
+    assert made.fetch.offset == 0
+    made.run()
+    assert made.statuses == {"j1": "CANCELED", "j2": "SUCCEEDED"}
+
+
+def test_a_download_that_never_gets_anywhere_fails_and_may_be_tried_again() -> None:
+    made = bench()
+    until(made, S.DOWNLOADING)
+    for _ in range(FETCH_TRIES * 2):
+        made.end_fetch("broken")
+        made.tick(121.0)
+    made.run()
+    assert made.statuses == {"j1": "FAILED"}
+    assert reason(made) == "download"
+
+
+def test_urls_that_are_dead_on_arrival_end_the_job() -> None:
+    made = bench()
+    for _ in range(FETCH_TRIES * 20):
+        made.connect()
+        made.deliver_up()
+        made.deliver_down()
+        made.end_fetch("expired")
+    made.run()
+    assert made.statuses == {"j1": "FAILED"}
+    assert reason(made) == "url"
+
+
+def test_a_slot_that_cannot_be_written_fails_after_some_tries() -> None:
+    made = bench()
+    until(made, S.INSTALLING)
+    for _ in range(WRITE_TRIES):
+        made.work_ends(well=False)
+    made.run()
+    assert made.statuses == {"j1": "FAILED"}
+    assert reason(made) == "write"
+    assert made.slots.boot().firmware == Firmware("1.0.0", 1)
+
+
+def test_a_flipped_byte_is_rejected_and_nothing_of_it_stays() -> None:
+    made = bench()
+    made.tampered = True
+    made.run()
+    assert made.statuses == {"j1": "REJECTED"}
+    assert reason(made) == "hash"
+    assert made.staged == made.writes_begun == 0
+
+
+def test_an_image_that_does_not_end_is_cut_off() -> None:
+    made = bench()
+    until(made, S.DOWNLOADING)
+    agent, fetch = made.agent, made.fetch
+    assert agent is not None
+    assert fetch is not None
+    made.do(agent.received(fetch.token, LENGTH + 1, made.now_s))
+    assert made.fetch is None
+    made.run()
+    assert made.statuses == {"j1": "REJECTED"}
+    assert reason(made) == "endless data"
+
+
+def test_an_image_that_ends_early_is_of_the_wrong_length() -> None:
+    made = bench()
+    until(made, S.DOWNLOADING)
+    made.fetch_some(30)
+    made.end_fetch("complete")
+    made.run()
+    assert made.statuses == {"j1": "REJECTED"}
+    assert reason(made) == "wrong length"
+
+
+def test_what_the_metadata_refuses_is_rejected_with_its_reason() -> None:
+    made = bench()
+    made.refuse = "freeze"
+    made.run()
+    assert made.statuses == {"j1": "REJECTED"}
+    assert reason(made) == "freeze"
+
+
+def test_an_older_image_is_a_replay_and_the_same_one_is_there_already() -> None:
+    made = bench()
+    made.run()
+    made.create("j2", 1)
+    made.create("j3", 2)
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED", "j2": "REJECTED", "j3": "SUCCEEDED"}
+    assert reason(made, "j2") == "replay"
+    assert reason(made, "j3") == "already installed"
+    assert made.slots.commits == {2: 1}
+
+
+def test_a_document_that_is_none_of_ours_is_rejected() -> None:
+    made = bench()
+    made.service = type(made.service)(lambda thing, job, now: b'{"operation":"reboot"}')
+    made.down.clear()
+    made.down.extend(made.service.create("j1", [THING], 0.0))
+    made.run()
+    assert made.statuses == {"j1": "REJECTED"}
+    assert reason(made).startswith("document: ")
+
+
+def test_the_last_status_is_told_again_after_it_was_lost_with_power() -> None:
+    made = bench()
+    until(made, S.REPORTING)
+    made.power_off()  # the update is in the queue, and lost
+    assert made.statuses == {"j1": "IN_PROGRESS"}
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+    assert made.slots.commits == {2: 1}
+
+
+def test_an_answer_that_is_lost_makes_the_status_told_twice_and_counted_once() -> None:
+    made = bench()
+    until(made, S.REPORTING)
+    while made.statuses["j1"] == "IN_PROGRESS":
+        made.deliver_up()
+        if made.statuses["j1"] == "IN_PROGRESS":
+            made.deliver_down()
+    made.disconnect()
+    made.run()
+    assert [c.status for c in made.service.changes] == ["QUEUED", "IN_PROGRESS", "SUCCEEDED"]
+
+
+def test_power_lost_in_the_self_test_brings_the_old_image_back() -> None:
+    made = bench()
+    until(made, S.TESTING)
+    made.power_off()
+    made.run()
+    assert made.statuses == {"j1": "FAILED"}
+    assert made.slots.running == Firmware("1.0.0", 1)
+
+
+@pytest.mark.parametrize("state", [S.CHECKING, S.DOWNLOADING, S.WAITING, S.INSTALLING])
+def test_a_job_that_is_cancelled_before_the_new_slot_is_marked_changes_nothing(
+    state: UpdateState,
+) -> None:
+    made = bench()
+    if state is S.WAITING:
+        made.conditions = t.Conditions(False, 0.8, 600)
+    until(made, state)
+    made.down.extend(made.service.cancel("j1", made.now_s, force=True))
+    made.run()
+    assert made.statuses == {"j1": "CANCELED"}
+    assert not made.slots.commits
+    assert made.slots.boot().firmware == Firmware("1.0.0", 1)
+    assert made.record.job_id == ""
+
+
+def test_throttled_and_mismatched_updates_are_told_again() -> None:
+    made = bench()
+    until(made, S.DOWNLOADING)
+    answers = iter(["RequestThrottled", "VersionMismatch", "InternalError"])
+    real = made.service.request
+
+    def sometimes(thing: str, topic: str, payload: bytes, now_s: float):  # type: ignore[no-untyped-def]
+        code = next(answers, None) if topic.endswith("/update") else None
+        if code is None:
+            return real(thing, topic, payload, now_s)
+        if code == "VersionMismatch":
+            made.service._jobs[THING]["j1"].version += 3
+            return real(thing, topic, payload, now_s)
+        token = msgspec.json.decode(payload)["clientToken"]
+        body = msgspec.json.encode({"code": code, "message": "", "clientToken": token})
+        return iter([Answer(thing, f"{topic}/rejected", body)])
+
+    made.service.request = sometimes  # type: ignore[method-assign]
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+
+
+def test_every_event_in_every_state_is_taken_or_refused_with_the_story() -> None:
+    refused = 0
+    for state in UpdateState:
+        for event in UpdateEvent:
+            made = bench()
+            assert made.agent is not None
+            made.agent.state = state
+            if (state, event) in UPDATE_TRANSITIONS:
+                made.agent._move(event)
+                assert made.agent.state is UPDATE_TRANSITIONS[state, event]
+            else:
+                with pytest.raises(
+                    InvalidTransitionError, match=f"an update that is {state.value}"
+                ):
+                    made.agent._move(event)
+                refused += 1
+    assert refused == len(UpdateState) * len(UpdateEvent) - len(UPDATE_TRANSITIONS)
+
+
+def test_every_state_reaches_the_end() -> None:
+    ends = {S.IDLE}
+    for _ in UpdateState:
+        ends |= {source for (source, _), target in UPDATE_TRANSITIONS.items() if target in ends}
+    reboots = {S.REBOOTING, S.REVERTING}  # a boot follows, and `RESUMES` says where it leads
+    assert ends | reboots == set(UpdateState)
+    assert set(t.RESUMES.values()) <= ends

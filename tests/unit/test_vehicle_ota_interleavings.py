@@ -1,0 +1,134 @@
+"""Every order of disconnect, duplicate, power loss, late answer and dead URL: what always holds."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from ota_bench import LENGTH, Bench
+
+from fleet_sim.vehicle import ota_table as t
+from fleet_sim.vehicle.ota import UpdateAgent
+from fleet_sim.world.firmware import Firmware
+
+CUTS = st.one_of(st.none(), st.none(), st.integers(0, 4))
+"""Power is lost after so many of the commands that an event brings; None: it is not."""
+DEFECTS = st.sampled_from(["none", "none", "boot", "self-test"])
+
+
+class Interleavings(RuleBasedStateMachine):
+    @initialize(defect=DEFECTS)
+    def begin(self, defect: str) -> None:
+        self.bench = Bench(
+            Firmware("1.0.0", 1),
+            Firmware("1.1.0", 2, defect),
+            Firmware("1.2.0", 3),  # type: ignore[arg-type]
+        )
+        self.highest = 1
+        self.cancelled: set[str] = set()
+        self.bench.create("j0", 2)
+
+    @rule(release=st.sampled_from([1, 2, 2, 3]))
+    @precondition(lambda self: len(self.bench.wanted) < 4)
+    def another_job(self, release: int) -> None:
+        self.bench.create(f"j{len(self.bench.wanted)}", release)
+
+    @rule(cut=CUTS)
+    def connect(self, cut: int | None) -> None:
+        self.bench.connect(cut)
+
+    @rule()
+    def disconnect(self) -> None:
+        self.bench.disconnect()
+
+    @rule(cut=CUTS)
+    def power(self, cut: int | None) -> None:
+        if self.bench.agent is None:
+            self.bench.power_on(cut)
+        elif cut is not None:
+            self.bench.power_off()
+
+    @rule(count=st.integers(1, 3))
+    def deliver_up(self, count: int) -> None:
+        for _ in range(count):
+            self.bench.deliver_up()
+
+    @rule(cut=CUTS, again=st.booleans())
+    def deliver_down(self, cut: int | None, again: bool) -> None:
+        self.bench.deliver_down(cut, again=again)
+
+    @rule()
+    def lose_a_message(self) -> None:
+        if self.bench.up:
+            self.bench.up.popleft()
+
+    @rule()
+    def send_a_request_twice(self) -> None:
+        if self.bench.up:
+            self.bench.up.append(self.bench.up[0])
+
+    @rule(kind=st.sampled_from(["broken", "expired"]), cut=CUTS)
+    def fetch_fails(self, kind: str, cut: int | None) -> None:
+        self.bench.end_fetch(kind, cut)
+
+    @rule(count=st.integers(10, LENGTH), cut=CUTS)
+    def fetch(self, count: int, cut: int | None) -> None:
+        self.bench.fetch_some(count, cut)
+
+    @rule(cut=CUTS, well=st.sampled_from([True, True, True, False]))
+    def work_ends(self, cut: int | None, well: bool) -> None:
+        self.bench.work_ends(cut, well=well)
+
+    @rule(seconds=st.sampled_from([1.0, 7.0, 30.0, 300.0]), cut=CUTS)
+    def time_passes(self, seconds: float, cut: int | None) -> None:
+        self.bench.tick(seconds, cut)
+
+    @rule(parked=st.booleans(), soc=st.sampled_from([0.2, 0.4, 0.9]))
+    def conditions_change(self, parked: bool, soc: float) -> None:
+        self.bench.conditions = t.Conditions(parked, soc, 600)
+
+    @rule(job=st.integers(0, 3), force=st.booleans())
+    def cancel(self, job: int, force: bool) -> None:
+        name = f"j{job}"
+        if name in self.bench.wanted:
+            self.bench.down.extend(self.bench.service.cancel(name, self.bench.now_s, force=force))
+
+    @rule()
+    def everything_ends(self) -> None:
+        """Given peace, each job gets to its end, and the service's word is the truth."""
+        self.settle()
+
+    @invariant()
+    def a_whole_image_that_starts_is_what_boots(self) -> None:
+        assert self.bench.slots.committed.defect == "none"
+
+    @invariant()
+    def nothing_is_downgraded(self) -> None:
+        assert self.bench.slots.committed.release >= self.highest
+        self.highest = self.bench.slots.committed.release
+
+    @invariant()
+    def one_install_of_a_version_and_one_trial_of_a_job(self) -> None:
+        assert all(count == 1 for count in self.bench.slots.commits.values())
+        assert all(count == 1 for count in self.bench.trials.values()), self.bench.trials
+
+    def settle(self) -> None:
+        bench = self.bench
+        bench.conditions = t.Conditions(True, 0.9, 600)
+        bench.run()
+        ran = {1, *bench.slots.commits}
+        for job, status in bench.statuses.items():
+            if status == "SUCCEEDED":
+                assert bench.wanted[job] in ran, f"false success: {bench.statuses}"
+        told = {
+            bench.wanted[j] for j, s in bench.statuses.items() if s in ("SUCCEEDED", "CANCELED")
+        }
+        assert set(bench.slots.commits) <= told, f"false failure: {bench.statuses}"
+        assert isinstance(bench.agent, UpdateAgent)
+        assert bench.agent.done
+
+    def teardown(self) -> None:
+        if hasattr(self, "bench"):
+            self.settle()
+
+
+TestInterleavings = Interleavings.TestCase
+TestInterleavings.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
