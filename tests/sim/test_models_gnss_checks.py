@@ -8,7 +8,7 @@ import pytest
 from fleet_sim.models.gnss import COVERED
 from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.model import City as CitySpec
-from fleet_sim.scenario.model import GeneratedCity, Phase, VehicleGroup
+from fleet_sim.scenario.model import Garages, GeneratedCity, Phase, VehicleGroup
 from fleet_sim.scenario.units import Duration, Fraction
 from fleet_sim.validation.check import Check
 from fleet_sim.validation.gnss import CHECKS
@@ -26,8 +26,8 @@ def test_vehicles_in_a_tunnel_have_no_satellites(monkeypatch: pytest.MonkeyPatch
     """The world's side: an edge of the class `covered`, and nothing else changes."""
     generate = City.generate
 
-    def with_tunnel(spec: GeneratedCity, seed: int) -> City:
-        city = generate(spec, seed)
+    def with_tunnel(spec: GeneratedCity, seed: int, beside: CitySpec) -> City:
+        city = generate(spec, seed, beside)
         reception = city.roads.reception.copy()
         reception[city.roads.arterial] = COVERED
         roads = dataclasses.replace(city.roads, reception=reception)
@@ -36,7 +36,9 @@ def test_vehicles_in_a_tunnel_have_no_satellites(monkeypatch: pytest.MonkeyPatch
     scenario = Scenario(
         name="t",
         seed=3,
-        city=CitySpec(generate=GeneratedCity(blocks=(6, 5))),
+        city=CitySpec(
+            generate=GeneratedCity(blocks=(6, 5), tunnel=False), cars=0, garages=Garages(count=0)
+        ),
         fleet=(VehicleGroup(group="a", count=80, parked=Fraction(0.2)),),
         phases=(Phase(name="p", duration_s=Duration(60.0)),),
     )

