@@ -165,7 +165,7 @@ def test_500_vehicles_do_not_jam_west_oakland() -> None:
     for _ in range(2 * 300):
         world.step(0.5)
         speeds.append(fleet.v[fleet.mode <= CRUISING].mean())
-    assert np.mean(speeds) > 6.0
+    assert np.mean(speeds) > 5.5
     assert (fleet.wait_s < 90.0).all()
 
 

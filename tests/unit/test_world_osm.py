@@ -501,7 +501,7 @@ def test_five_hundred_vehicles_drive_on_real_streets() -> None:
     assert crossings > 500
     assert world.fleet.clamps < crossings / 50
     # On streets: in its lane, but beside it in a stall.
-    x, y = world.fleet.position(np.arange(world.n))
+    x, y = world.fleet.position(np.arange(driving.size))
     left = world.fleet.lanes.left_m[world.fleet.lane]
     assert len(set(left[driving])) > 2
     assert (left <= 3.5 * (world.city.roads.lanes[world.fleet.edge] - 1)).all()
