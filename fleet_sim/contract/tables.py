@@ -1,7 +1,8 @@
 """How the two tables are laid out: shared by the processor that writes them, the API that reads
 them and the upload that seeds the spots.
 
-`vehicles`: key `vin`; `state`, a `VehicleView` as JSON.
+`vehicles`: key `vin`; `state`, a `VehicleView` as JSON; `track`, the processor's own: sonar samples
+that wait to be judged.
 `spots`: key `id`; `cell`, `lat`, `lon`, `street` from the registry; `belief`, a `SpotBelief` as
 JSON; `recent`, the `Observation`s behind it as JSON.
 

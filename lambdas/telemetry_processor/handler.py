@@ -44,6 +44,7 @@ def _pipeline() -> Pipeline:
         spots_table=os.environ["SPOTS_TABLE"],
         queue_url=os.environ["FAILURE_QUEUE_URL"],
         now_ms=lambda: time.time() * 1e3,
+        max_ahead_ms=float(os.environ["MAX_AHEAD_SECONDS"]) * 1e3,
     )
 
 

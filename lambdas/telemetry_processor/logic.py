@@ -19,6 +19,9 @@ MAX_GAPS = 4_000
 refused write would block its shard)."""
 MAX_REPORTED_BYTES = 96 * 1024
 """Of a refused record, in its report: ten reports in base64 stay below SQS's limit of a request."""
+MAX_AHEAD_MS = 366 * 86_400_000.0
+"""Scenarios have clocks of their own, which begin in any season and may run faster than ours. With
+real vehicles some minutes are enough: the template's `MaxAheadSeconds`."""
 
 
 class Incoming(NamedTuple):
@@ -55,8 +58,12 @@ def incoming(event_record: dict) -> Incoming:  # type: ignore[type-arg]
     )
 
 
-def decode(record: Incoming) -> Accepted | Refused:
-    """Validate one record; a refusal says which rule was broken."""
+def decode(record: Incoming, max_ahead_ms: float = MAX_AHEAD_MS) -> Accepted | Refused:
+    """Validate one record; a refusal says which rule was broken.
+
+    `max_ahead_ms`: how far an event time may lie after the arrival in the stream. A belief is
+    folded in event-time order, so a look from the future would outlast all those before it.
+    """
     if len(record.data) > MAX_TELEMETRY_BYTES:
         return Refused(
             record, f"record has {len(record.data)} bytes (allowed: {MAX_TELEMETRY_BYTES})"
@@ -67,6 +74,12 @@ def decode(record: Incoming) -> Accepted | Refused:
         return Refused(record, f"not telemetry: {error}")
     if telemetry.thing != telemetry.vin:
         return Refused(record, f"vin {telemetry.vin!r} was published by thing {telemetry.thing!r}")
+    if telemetry.ts - record.arrival_ms > max_ahead_ms:
+        return Refused(
+            record,
+            f"ts {telemetry.ts} is {(telemetry.ts - record.arrival_ms) / 1e3:.0f} s after its "
+            f"arrival (allowed: {max_ahead_ms / 1e3:.0f} s)",
+        )
     return Accepted(record, telemetry)
 
 
@@ -163,6 +176,8 @@ class Fold(NamedTuple):
     view: VehicleView | None
     """The new state; None when nothing changes."""
     refused: list[Refused]
+    fresh: tuple[Accepted, ...] = ()
+    """The records that were applied for the first time."""
 
 
 def fold_vehicle(
@@ -185,20 +200,22 @@ def fold_vehicle(
     if current is not None and current.run != run:
         current = None
     applied = parse_intervals(current.applied) if current else []
-    newest, changed = None, False
+    newest = None
+    fresh: list[Accepted] = []
     for item in by_run[run]:
         if len(applied) >= MAX_GAPS:
             refused.append(Refused(item.incoming, f"more than {MAX_GAPS} gaps in its sequence"))
         elif add_to_intervals(applied, item.record.seq):
-            changed = True
+            fresh.append(item)
             if newest is None or item.record.seq > newest.record.seq:
                 newest = item
-    if not changed or newest is None:
+    if newest is None:
         return Fold(None, refused)
     text = format_intervals(applied)
     if current is not None and newest.record.seq < current.seq:
-        return Fold(msgspec.structs.replace(current, applied=text), refused)
-    return Fold(_view(newest, text, processed_ms), refused)
+        late = msgspec.structs.replace(current, applied=text)
+        return Fold(late, refused, tuple(fresh))
+    return Fold(_view(newest, text, processed_ms), refused, tuple(fresh))
 
 
 def _view(item: Accepted, applied: str, processed_ms: float) -> VehicleView:

@@ -1,8 +1,10 @@
-"""One batch through its stages: archive, refusals, spots, vehicles.
+"""One batch through its stages: archive, refusals, vehicles planned, spots, vehicles.
 
-The archive comes first: what follows can be made again from it. Spots come before vehicles: a
-sequence number in a vehicle's `applied` says that all of the message's work is done. Every stage
-may be repeated with the same or another cut of the same records.
+The archive comes first: what follows can be made again from it. Spots are written before vehicles:
+a sequence number in a vehicle's `applied` says that all of the message's work is done or waits in
+its `track`, which is written with it. Every stage may be repeated with the same or another cut of
+the same records: a vehicle's item is written only if it is still the one that was planned from, and
+the same records make the same looks, which a spot takes once.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from fleet_sim.contract.tables import (
     new_spot,
     text_attribute,
 )
-from telemetry_processor import logic, spots
+from telemetry_processor import logic, matching, spots, track
 from telemetry_processor.logic import Accepted, Incoming, Refused
 from telemetry_processor.store import Table, Write
+
+_ROUNDS = 5
+"""Of planning a vehicle whose item another process has written meanwhile."""
 
 
 class Outcome(NamedTuple):
@@ -38,6 +43,25 @@ class Outcome(NamedTuple):
     refused: int
     spots: int
     """Spots that were looked at."""
+
+
+class Look(NamedTuple):
+    vin: str
+    run: str
+    seen: Observation
+
+
+class Plan(NamedTuple):
+    """What a batch makes of a vehicle."""
+
+    planned_from: str | None
+    """The item's lock; None when there was no item."""
+    view: VehicleView | None
+    """None when nothing changes."""
+    track: track.Track
+    looks: list[tuple[str, Observation]]
+    run: str
+    refused: list[Refused]
 
 
 class Pipeline:
@@ -54,12 +78,14 @@ class Pipeline:
         spots_table: str,
         queue_url: str,
         now_ms: Callable[[], float],
+        max_ahead_ms: float = logic.MAX_AHEAD_MS,
     ) -> None:
         self._s3, self._sqs = s3, sqs
         self._bucket, self._queue_url = bucket, queue_url
         self._vehicles = Table(dynamodb, vehicles_table, "vin", "state")
         self._spots = Table(dynamodb, spots_table, "id", "recent")
         self._now_ms = now_ms
+        self._max_ahead_ms = max_ahead_ms
         self._run = ""
         self._index: spots.SpotIndex | None = None
         self._etag = ""
@@ -78,16 +104,58 @@ class Pipeline:
         accepted: list[Accepted] = []
         refused: list[Refused] = []
         for record in records:
-            decoded = logic.decode(record)
+            decoded = logic.decode(record, self._max_ahead_ms)
             (accepted if isinstance(decoded, Accepted) else refused).append(decoded)  # type: ignore[arg-type]
         failed = self._report(refused)
         if accepted:
             self._begin_run(max(item.record.run for item in accepted))
-        looks = self._observe(accepted)
-        failed.update(self._store_spots(looks))
-        ready = [item for item in accepted if item.incoming.sequence not in failed]
-        failed.update(self._store_vehicles(ready, processed_ms))
-        return Outcome(failed, len(accepted), len(refused), len(looks))
+        applied, looked_at = self._apply(accepted, processed_ms)
+        failed.update(applied)
+        return Outcome(failed, len(accepted), len(refused), looked_at)
+
+    def _apply(
+        self, accepted: Iterable[Accepted], processed_ms: float
+    ) -> tuple[dict[str, str], int]:
+        """Vehicles and their looks; answers what failed, and how many spots were looked at."""
+        pending: dict[str, list[Accepted]] = {}
+        for item in accepted:
+            pending.setdefault(item.record.vin, []).append(item)
+        failed: dict[str, str] = {}
+        looked_at: set[str] = set()
+        for _ in range(_ROUNDS):
+            if not pending:
+                break
+            plans = {
+                vin: self._plan(vin, item, pending[vin], processed_ms)
+                for vin, item in self._vehicles.read(pending).items()
+            }
+            overtaken = self._stale(plans)
+            for vin in overtaken:
+                del plans[vin]
+            looks: dict[str, list[Look]] = {}
+            for vin, plan in plans.items():
+                for spot_id, look in plan.looks:
+                    looks.setdefault(spot_id, []).append(Look(vin, plan.run, look))
+            looked_at.update(looks)
+            for vin, reason in self._store_spots(looks).items():
+                failed.update({item.incoming.sequence: reason for item in pending.pop(vin)})
+                del plans[vin]
+            broken, lost = self._store_vehicles(plans)
+            overtaken |= lost
+            for vin, reason in broken.items():
+                failed.update({item.incoming.sequence: reason for item in pending[vin]})
+            refused = [
+                item
+                for vin, plan in plans.items()
+                if vin not in broken and vin not in overtaken
+                for item in plan.refused
+            ]
+            failed.update(self._report(refused))
+            pending = {vin: pending[vin] for vin in overtaken}
+        for vin, items in pending.items():
+            reason = f"vehicle {vin}: overtaken {_ROUNDS} times"
+            failed.update({item.incoming.sequence: reason for item in items})
+        return failed, len(looked_at)
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -133,29 +201,19 @@ class Pipeline:
         self._index = spots.SpotIndex(msgspec.json.decode(body, type=SpotRegistry))
         self._etag = answer["ETag"]
 
-    def _observe(
-        self, accepted: Iterable[Accepted]
-    ) -> dict[str, list[tuple[Accepted, Observation]]]:
-        """Spot id → what the batch's records saw of it."""
-        looks: dict[str, list[tuple[Accepted, Observation]]] = {}
-        for item in accepted:
-            assert self._index is not None
-            for spot_id, look in spots.observe(self._index, item.record):
-                looks.setdefault(spot_id, []).append((item, look))
-        return looks
+    def _store_spots(self, looks: dict[str, list[Look]]) -> dict[str, str]:
+        """Answers the vehicles of which a look could not be stored, with the reason."""
 
-    def _store_spots(self, looks: dict[str, list[tuple[Accepted, Observation]]]) -> dict[str, str]:
         def compute(spot_id: str, item: AttributeMap | None) -> Write | None:
             current = _spot_state(item)
-            seen = ((source.record.run, look) for source, look in looks[spot_id])
-            merged = spots.merge(current, seen)
+            merged = spots.merge(current, ((look.run, look.seen) for look in looks[spot_id]))
             return None if merged is None else self._spot_write(spot_id, item, merged)
 
         failed = self._spots.update(looks, compute)
         return {
-            source.incoming.sequence: f"spot {spot_id}: {reason}"
+            look.vin: f"spot {spot_id}: {reason}"
             for spot_id, reason in failed.items()
-            for source, _ in looks[spot_id]
+            for look in looks[spot_id]
         }
 
     def _spot_write(self, spot_id: str, item: AttributeMap | None, state: spots.SpotState) -> Write:
@@ -172,32 +230,67 @@ class Pipeline:
 
     # --- vehicles ---------------------------------------------------------------------------------
 
-    def _store_vehicles(self, accepted: Iterable[Accepted], processed_ms: float) -> dict[str, str]:
-        by_vin: dict[str, list[Accepted]] = {}
-        for item in accepted:
-            by_vin.setdefault(item.record.vin, []).append(item)
-        refused: dict[str, list[Refused]] = {}
+    def _plan(
+        self, vin: str, item: AttributeMap | None, records: list[Accepted], processed_ms: float
+    ) -> Plan:
+        """What this batch makes of a vehicle whose item is `item`."""
+        current = None if item is None else _view.decode(item["state"]["S"])
+        fold = logic.fold_vehicle(current, records, processed_ms)
+        if fold.view is None:
+            return Plan(_locked(item), None, track.Track(), [], "", fold.refused)
+        assert self._index is not None
+        held = track.Track()
+        if item is not None and "track" in item:
+            held = _track.decode(item["track"]["S"])
+        run = fold.view.run
+        kept, stretches = track.advance(
+            held, run, (of.record for of in fold.fresh), self._index.near_cm
+        )
+        looks = [
+            look for stretch in stretches for look in matching.judge(self._index, vin, stretch)
+        ]
+        return Plan(_locked(item), fold.view, kept, looks, run, fold.refused)
+
+    def _stale(self, plans: dict[str, Plan]) -> set[str]:
+        """Vehicles whose looks rest on an item that another process has replaced.
+
+        A shard's batches may go to several processes in turns, each remembering items. A failed
+        condition would find that out too, but after the looks were stored.
+        """
+        judged = [vin for vin, plan in plans.items() if plan.looks]
+        if not judged:
+            return set()
+        now = self._vehicles.read(judged, anew=True)
+        return {vin for vin, item in now.items() if _locked(item) != plans[vin].planned_from}
+
+    def _store_vehicles(self, plans: dict[str, Plan]) -> tuple[dict[str, str], set[str]]:
+        """Answers those that failed, with the reason, and those whose item is another by now."""
+        overtaken: set[str] = set()
 
         def compute(vin: str, item: AttributeMap | None) -> Write | None:
-            current = None if item is None else _view.decode(item["state"]["S"])
-            fold = logic.fold_vehicle(current, by_vin[vin], processed_ms)
-            refused[vin] = fold.refused
-            if fold.view is None:
+            plan = plans[vin]
+            overtaken.discard(vin)
+            if plan.view is None:
                 return None
-            view = fold.view
+            if _locked(item) != plan.planned_from:
+                overtaken.add(vin)
+                return None
+            view = plan.view
             if not view.stored_ms:  # a late record leaves the newest message's times as they are
                 view = msgspec.structs.replace(view, stored_ms=self._now_ms())
-            return Write({"state": text_attribute(view)}, {})
+            return Write({"state": text_attribute(view), "track": text_attribute(plan.track)}, {})
 
-        failed = self._vehicles.update(by_vin, compute)
-        answer = self._report([item for items in refused.values() for item in items])
-        for vin, reason in failed.items():
-            for item in by_vin[vin]:
-                answer[item.incoming.sequence] = f"vehicle {vin}: {reason}"
-        return answer
+        failed = self._vehicles.update(plans, compute)
+        return {vin: f"vehicle {vin}: {reason}" for vin, reason in failed.items()}, overtaken
+
+
+def _locked(item: AttributeMap | None) -> str | None:
+    """The text that a write of this item is conditional on."""
+    return None if item is None else str(item["state"]["S"])
 
 
 _view = msgspec.json.Decoder(VehicleView)
+_track = msgspec.json.Decoder(track.Track)
 _belief = msgspec.json.Decoder(SpotBelief)
 _recent = msgspec.json.Decoder(tuple[Observation, ...])
 

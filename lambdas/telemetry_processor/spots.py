@@ -1,9 +1,8 @@
-"""From sonar bursts to occupancy beliefs. Pure: no clock, no environment, no I/O.
+"""Stalls in metres, and the beliefs that observations of them make. Pure: no clock, no I/O.
 
-A stall counts as seen when samples cover at least half of it. What was seen becomes a
-log-likelihood ratio; the belief is the fold of the newest observations in event-time order, decayed
-towards "unknown" between them. As the fold's input is a set, neither repetition nor the order of
-arrival changes a belief.
+The belief is the fold of the newest observations in event-time order, decayed towards the usual
+occupancy between them. As the fold's input is a set, neither repetition nor the order of arrival
+changes a belief.
 """
 
 from __future__ import annotations
@@ -12,29 +11,18 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from fleet_sim.contract import RegistrySpot, RuleRecord, SpotRegistry
+from fleet_sim.contract import RegistrySpot, SpotRegistry
 from fleet_sim.contract.tables import Observation, SpotBelief
 
-MIN_SPEED_MPS = 1.0
-"""Below it the samples' spacing is within the speed's own error."""
-MAX_BEARING_DEG = 30.0
-MIN_COVERED = 0.5
-CORE = 0.7
-"""Share of a stall whose samples are judged. The beam's footprint (about 1 m at 2 m range) lets a
-car next door reach into a stall's ends."""
-ECHO_SLACK_M = 0.5
-"""A car's side is nearer than the stall's centre line by half its width, what lies behind the
-stall is farther: an echo nearer than `lane_offset_m - ECHO_SLACK_M` is a car's."""
 MIN_SLACK_M = 4.0
 MAX_SLACK_M = 12.0
 """Bounds of the across-track tolerance: wider than lane keeping, narrower than a block."""
 
-P_TRUE = 0.88
-"""Probability that a pass tells a stall's state rightly, its position given: the single-pass error
-of a slotted detector is 12.4 % (ParkNet, MobiSys 2010)."""
-DECAY_MS = 20 * 60_000.0
-"""Time in which an observation loses 1 - 1/e of its weight (assumption: of the order of the time a
-car stays)."""
+USUAL = 0.65
+"""Share of stalls taken where nothing was seen for long (SFpark's target is 60-80 %)."""
+RELAX_MS = 45 * 60_000.0
+"""Time in which what a look told fades by 1 - 1/e: who leaves does so once a mean dwell of about
+two hours, and in balance as many arrive, so mean dwell × (1 - usual occupancy)."""
 MAX_LOG_ODDS = 5.0
 """Two or three contrary looks must be able to turn a belief, however often it was confirmed."""
 RECENT = 12
@@ -43,12 +31,15 @@ OCCUPIED_AT, FREE_AT = 0.7, 0.3
 UNKNOWN_WITHIN = 0.1
 """Hysteresis: a state holds until the belief reaches the other one, or `0.5 ± UNKNOWN_WITHIN`."""
 
+NEAR_SLACK_M = 0.72
+"""Three metres from lane to stall, and ParkNet's threshold of 2.28 m (89.7 in) between parked cars
+and what lies behind them."""
 _GRID_M = 32.0
 _M_PER_DEG = 111_195.0
 """Mean Earth radius 6,371,009 m (IUGG) times π/180."""
 
 
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
     x: float
     y: float
     bearing_x: float
@@ -76,11 +67,13 @@ class SpotIndex:
         self.half_m = max((spot.length_m for spot in spots), default=0.0) / 2
         self.nearest_m = min((spot.lane_offset_m for spot in spots), default=0.0)
         self.farthest_m = max((spot.lane_offset_m for spot in spots), default=0.0)
-        self._grid: dict[tuple[int, int], list[_Placed]] = {}
+        self.near_cm = round((self.nearest_m - NEAR_SLACK_M) * 100)
+        """An echo up to this distance from the sensor may be a parked car's."""
+        self._grid: dict[tuple[int, int], list[Placed]] = {}
         for spot in spots:
             x, y = self.metres(spot.lat, spot.lon)
             bearing = math.radians(spot.bearing_deg)
-            placed = _Placed(
+            placed = Placed(
                 x,
                 y,
                 math.sin(bearing),
@@ -95,82 +88,11 @@ class SpotIndex:
     def metres(self, lat: float, lon: float) -> tuple[float, float]:
         return (lon - self._lon0) * self._kx, (lat - self._lat0) * _M_PER_DEG
 
-    def within(self, west: float, south: float, east: float, north: float) -> Iterator[_Placed]:
+    def within(self, west: float, south: float, east: float, north: float) -> Iterator[Placed]:
         """Stalls of the grid cells that a box in metres touches."""
         for column in range(int(west // _GRID_M), int(east // _GRID_M) + 1):
             for row in range(int(south // _GRID_M), int(north // _GRID_M) + 1):
                 yield from self._grid.get((column, row), ())
-
-
-_MIN_COS = math.cos(math.radians(MAX_BEARING_DEG))
-
-
-def observe(index: SpotIndex, record: RuleRecord) -> list[tuple[str, Observation]]:
-    """What this record says of which stalls: `(spot id, observation)`.
-
-    The last sample was taken at the record's position, those before it along a straight line
-    behind, `speed / rate` apart.
-    """
-    sonar = record.sonar
-    if sonar is None or sonar.side != "right":  # stalls are registered by their right-hand lane
-        return []
-    if record.speed_mps < MIN_SPEED_MPS or record.fix == 0:
-        return []
-    heading = math.radians(record.heading_deg)
-    ux, uy = math.sin(heading), math.cos(heading)
-    x, y = index.metres(record.lat, record.lon)
-    ranges = sonar.range_cm
-    spacing = record.speed_mps / sonar.rate_hz
-    behind = (len(ranges) - 1) * spacing
-    slack = min(max(MIN_SLACK_M, 2 * record.acc_m), MAX_SLACK_M)
-    llr = _llr(record.acc_m)
-    # Axis-parallel box around all places where a stall of this burst can be.
-    margin = index.half_m + spacing / 2
-    near, far = index.nearest_m - slack, index.farthest_m + slack
-    ends, sides = (-behind - margin, margin), (near, far)
-    xs = [x + along * ux + across * uy for along in ends for across in sides]
-    ys = [y + along * uy - across * ux for along in ends for across in sides]
-    found = []
-    for placed in index.within(min(xs), min(ys), max(xs), max(ys)):
-        px, py, bx, by, half, offset, spot = placed
-        if ux * bx + uy * by < _MIN_COS:
-            continue
-        dx, dy = px - x, py - y
-        along = dx * ux + dy * uy  # the stall's centre; 0 is the last sample, ahead is positive
-        if along > half or along < -behind - half:
-            continue
-        if abs(dx * uy - dy * ux - offset) > slack:
-            continue
-        # Each sample stands for half a spacing before and after it.
-        seen = min(along + half, spacing / 2) - max(along - half, -behind - spacing / 2)
-        if seen < MIN_COVERED * 2 * half:
-            continue
-        last = len(ranges) - 1
-        core = half * CORE
-        begin = max(0, math.ceil(last + (along - core) / spacing))
-        end = min(last, math.floor(last + (along + core) / spacing))
-        if begin > end:
-            continue  # so fast that no sample fell into the stall's core
-        limit = (offset - ECHO_SLACK_M) * 100
-        echoes = sum(0 < r <= limit for r in ranges[begin : end + 1])
-        sign = 1 if 2 * echoes >= end - begin + 1 else -1
-        found.append((spot.id, Observation(record.ts, record.vin, record.seq, sign * llr)))
-    return found
-
-
-_TYPICAL_HALF_M = 2.75
-
-
-def _llr(acc_m: float) -> float:
-    """Weight of a look, by the receiver's own error estimate (drms, m).
-
-    With probability `e` the error along the track exceeds half a stall; then the look was at a
-    neighbour and says nothing: `P = P_TRUE (1 - e) + e / 2`. Per axis σ = drms/√2, so
-    `e = erfc(half / (√2 σ)) = erfc(half / drms)`.
-    """
-    elsewhere = math.erfc(_TYPICAL_HALF_M / acc_m) if acc_m > 0 else 0.0
-    p = P_TRUE * (1 - elsewhere) + 0.5 * elsewhere
-    return round(math.log(p / (1 - p)), 3)
 
 
 class SpotState(NamedTuple):
@@ -199,13 +121,13 @@ def belief(state: SpotState) -> SpotBelief:
     """Fold a spot's observations in event-time order."""
     if not state.recent:
         return SpotBelief(run=state.run)
-    log_odds, p, verdict = 0.0, 0.5, "unknown"
+    p, verdict = USUAL, "unknown"
     then = state.recent[0].ts
     for look in state.recent:
-        log_odds = log_odds * math.exp((then - look.ts) / DECAY_MS) + look.llr
-        log_odds = min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)
+        p = USUAL + (p - USUAL) * math.exp((then - look.ts) / RELAX_MS)
+        log_odds = math.log(p / (1 - p)) + look.llr
+        p = 1 / (1 + math.exp(-min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
         then = look.ts
-        p = 1 / (1 + math.exp(-log_odds))
         if p >= OCCUPIED_AT:
             verdict = "occupied"
         elif p <= FREE_AT:

@@ -80,6 +80,13 @@ class Table:
         """Drop the cache."""
         self._cache.clear()
 
+    def read(self, keys: Iterable[str], *, anew: bool = False) -> dict[str, AttributeMap | None]:
+        """The items of these keys, None for those that are not there: as this process saw them
+        last, or `anew`."""
+        asked = list(dict.fromkeys(keys))
+        self._read([key for key in asked if anew or key not in self._cache])
+        return {key: self._cache[key] for key in asked}
+
     def update(
         self, keys: Iterable[str], compute: Callable[[str, AttributeMap | None], Write | None]
     ) -> dict[str, str]:

@@ -53,6 +53,7 @@ def telemetry(vin: str, seq: int, **fields: Any) -> Telemetry:
         "heading_deg": 90.0,
         "soc": 0.5,
         "mode": "driving",
+        "odo_km": 12.0 + 0.01 * seq,
         "fw": "1.0.0",
     }
     return Telemetry(run=RUN, vin=vin, seq=seq, **(values | fields))
@@ -103,13 +104,19 @@ STALLS = [
 
 @pytest.fixture(scope="module")
 async def published(deployed: Deployed, manifest: identities.Manifest) -> None:
-    """Three vehicles with four messages each; vehicle 0 passes a parked car."""
+    """Three vehicles with four messages each; vehicle 0 passes a parked car.
+
+    All turn off before their last message: a street is judged when it is left.
+    """
     registry.upload(*deployed, SpotRegistry("test", STALLS))
-    car = SonarBurst("right", 20, [170] * 20)
+    car = SonarBurst("right", 20, [480] * 4 + [170] * 12 + [480] * 4)
     for vehicle, vin in enumerate(VINS):
         sonar = car if vehicle == 0 else None
         await publish(
-            manifest, vehicle, *(telemetry(vin, seq, sonar=sonar) for seq in (1, 2, 4, 5))
+            manifest,
+            vehicle,
+            *(telemetry(vin, seq, sonar=sonar) for seq in (1, 2, 4)),
+            telemetry(vin, 5, heading_deg=180.0),
         )
 
 

@@ -25,6 +25,7 @@ def record(seq: int = 1, vin: str = VIN, run: str = RUN, **fields: Any) -> RuleR
         "heading_deg": 90.0,
         "soc": 0.5,
         "mode": "driving",
+        "odo_km": 12.0 + 0.01 * seq,
         "iot_ms": 1_780_000_000_000,
     }
     return RuleRecord(run=run, vin=vin, thing=vin, seq=seq, **(values | fields))
@@ -61,7 +62,7 @@ def kinesis_event(records: list[Incoming]) -> dict[str, Any]:
 
 
 SONAR_CAR = SonarBurst("right", 20, [170] * 20)
-SONAR_NONE = SonarBurst("right", 20, [0] * 20)
+SONAR_NONE = SonarBurst("right", 20, [0, 0, 0, 480] * 5)
 
 _INSERT = re.compile(r'INSERT INTO "(?P<table>[^"]+)" VALUE \{(?P<names>.*)\}')
 _UPDATE = re.compile(

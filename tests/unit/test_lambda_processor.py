@@ -5,7 +5,7 @@ import importlib
 import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import boto3
 import msgspec
@@ -28,19 +28,24 @@ from moto import mock_aws
 from fleet_sim.contract import ArchivedRecord, RegistrySpot, SpotRegistry, VehicleView
 from fleet_sim.contract.failures import RefusedRecord
 from fleet_sim.contract.registry import REGISTRY_KEY
-from fleet_sim.contract.tables import SpotBelief
+from fleet_sim.contract.tables import Observation, SpotBelief
 from telemetry_processor.logic import Incoming
 from telemetry_processor.pipeline import Pipeline
 
 SECOND_VIN = "1FSMZ91C0T0000002"
-# Two stalls south of a lane that runs east through the position of `record()`.
+# Two stalls south of a lane that runs east through the position of `record()`, behind it.
 REGISTRY = SpotRegistry(
     "c",
     [
         RegistrySpot(f"s{i}", 37.8 - 3.5 / 111_195, -122.27 - east / 87_862, 90.0, 5.5, 3.5, "1st")
-        for i, east in enumerate((2.0, 8.0))
+        for i, east in enumerate((3.0, 8.4))
     ],
 )
+
+
+def parked(seq: int, **fields: Any) -> Any:
+    """The street is left: what was sensed along it is judged."""
+    return record(seq, mode="parked", speed_mps=0.0, **fields)
 
 
 class Cloud:
@@ -123,11 +128,12 @@ def test_a_batch_ends_up_everywhere(cloud: Cloud) -> None:
         cloud.invoke(
             incoming(record(1, sonar=SONAR_CAR), 101),
             incoming(record(1, vin=SECOND_VIN, soc=0.25), 102, arrival_ms=1.78e12 + 5),
+            incoming(parked(2), 103),
         )
         == []
     )
-    assert [line.sequence for line in cloud.archived()] == ["101", "102"]
-    assert (cloud.view().applied, cloud.view().soc) == ("1", 0.5)
+    assert [line.sequence for line in cloud.archived()] == ["101", "102", "103"]
+    assert (cloud.view().applied, cloud.view().soc) == ("1-2", 0.5)
     view = cloud.view(SECOND_VIN)
     assert (view.soc, view.arrival_ms) == (0.25, 1.78e12 + 5)
     assert view.arrival_ms > view.stored_ms > view.processed_ms  # arrival is of another clock here
@@ -136,7 +142,7 @@ def test_a_batch_ends_up_everywhere(cloud: Cloud) -> None:
 
 
 def test_a_spot_that_was_not_seeded_is_inserted_with_its_place(cloud: Cloud) -> None:
-    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102))
     item = cloud.dynamodb.tables["spots"]["s0"]
     assert item["street"] == {"S": "1st"}
     assert item["cell"]["S"].startswith("89")  # resolution 9
@@ -183,20 +189,25 @@ def test_one_failing_vehicle_is_tried_again_alone(cloud: Cloud) -> None:
     assert cloud.view().applied == "1-2"
 
 
-def test_a_failed_spot_keeps_its_records_out_of_the_vehicle(cloud: Cloud) -> None:
+def test_a_failed_spot_keeps_its_vehicle_s_records_out_of_the_vehicle(cloud: Cloud) -> None:
     throttled = {"Code": "ThrottlingError", "Message": "slow down"}
     cloud.pipeline._spots._sleep = lambda _: None
     cloud.dynamodb.errors = [throttled, throttled] * 5  # both spots, every attempt
-    batch = [incoming(record(1, sonar=SONAR_CAR), 101), incoming(record(2), 102)]
-    assert cloud.invoke(*batch) == ["101"]
-    assert cloud.view().applied == "2"
+    batch = [
+        incoming(record(1, sonar=SONAR_CAR), 101),
+        incoming(parked(2), 102),
+        incoming(record(1, vin=SECOND_VIN), 103),
+    ]
+    assert cloud.invoke(*batch) == ["101", "102"]
+    assert cloud.dynamodb.tables["vehicles"].keys() == {SECOND_VIN}
     assert cloud.invoke(*batch) == []
     assert cloud.view().applied == "1-2"
     assert cloud.belief("s0").observations == 1
 
 
 def test_a_crash_after_the_archive_loses_and_doubles_nothing(cloud: Cloud) -> None:
-    batch = [incoming(record(seq, sonar=SONAR_CAR), 100 + seq) for seq in (1, 2, 3)]
+    batch = [incoming(record(seq, sonar=SONAR_CAR), 100 + seq) for seq in (1, 2)]
+    batch.append(incoming(parked(3), 103))
 
     def crash() -> None:
         raise RuntimeError("out of memory")
@@ -210,7 +221,7 @@ def test_a_crash_after_the_archive_loses_and_doubles_nothing(cloud: Cloud) -> No
     assert cloud.invoke(*batch) == []
     assert [line.sequence for line in cloud.archived()] == ["101", "102", "103"]
     assert cloud.view().applied == "1-3"
-    assert cloud.belief("s0").observations == 3
+    assert cloud.belief("s0").observations == 1
 
 
 def test_without_the_archive_nothing_is_stored(
@@ -255,70 +266,154 @@ def test_a_late_record_leaves_the_newest_ones_times(cloud: Cloud) -> None:
 
 
 def test_a_newer_run_takes_the_registry_that_is_there_now(cloud: Cloud) -> None:
-    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102))
     renamed = [msgspec.structs.replace(spot, id=f"new-{spot.id}") for spot in REGISTRY.spots]
     cloud.put_registry(SpotRegistry("d", renamed))
-    cloud.invoke(incoming(record(2, sonar=SONAR_CAR), 102))
+    cloud.invoke(incoming(record(3, sonar=SONAR_CAR), 103), incoming(parked(4), 104))
     assert "new-s0" not in cloud.dynamodb.tables["spots"]  # in a run, the registry stays
-    cloud.invoke(incoming(record(1, run=RUN + "-b", sonar=SONAR_CAR), 103))
+    newer = RUN + "-b"
+    cloud.invoke(
+        incoming(record(1, run=newer, sonar=SONAR_CAR), 105), incoming(parked(2, run=newer), 106)
+    )
     assert cloud.belief("new-s0").run == RUN + "-b"
 
 
 def test_a_registry_is_not_needed(cloud: Cloud) -> None:
     cloud.s3.delete_object(Bucket="data", Key=REGISTRY_KEY)
-    assert cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101)) == []
-    assert cloud.view().applied == "1"
+    batch = [incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102)]
+    assert cloud.invoke(*batch) == []
+    assert cloud.view().applied == "1-2"
     assert cloud.dynamodb.tables["spots"] == {}
 
 
 def test_tables_filled_anew_between_runs_are_not_overwritten_from_memory(cloud: Cloud) -> None:
-    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102))
     cloud.dynamodb.tables["spots"].clear()
     cloud.dynamodb.tables["vehicles"].clear()
-    cloud.invoke(incoming(record(5, run=RUN + "-b", sonar=SONAR_NONE), 102))
-    assert cloud.view().applied == "5"
+    newer = RUN + "-b"
+    cloud.invoke(
+        incoming(record(5, run=newer, sonar=SONAR_NONE), 103), incoming(parked(6, run=newer), 104)
+    )
+    assert cloud.view().applied == "5-6"
     assert (cloud.belief("s0").state, cloud.belief("s0").observations) == ("free", 1)
 
 
-@settings(
+def street(seq: int, vin: str, car: bool, heading_deg: float) -> Any:
+    """A message of a drive along the stalls' lane, or across it."""
+    return record(
+        seq,
+        vin=vin,
+        lon=-122.27 + (10.0 * seq - 40.0) / 87_862,
+        heading_deg=heading_deg,
+        sonar=SONAR_CAR if car else SONAR_NONE,
+    )
+
+
+Final: TypeAlias = tuple[dict[str, VehicleView], Any, Any]
+
+
+def final(cloud: Cloud, order: list[Any], sizes: Iterator[int], restart: bool) -> Final:
+    """Vehicles, tracks and spots after these messages in batches of these sizes."""
+    cloud.dynamodb = FakeDynamoDb(vehicles="vin", spots="id")
+    cloud.start()
+    left = [incoming(item, 100 + i) for i, item in enumerate(order)]
+    while left:
+        size = next(sizes)
+        assert cloud.pipeline.process(left[:size]).failed == {}
+        left = left[size:]
+        if restart:
+            cloud.start()
+    held = cloud.dynamodb.tables["vehicles"]
+    views = {
+        vin: msgspec.structs.replace(
+            cloud.view(vin), arrival_ms=0.0, processed_ms=0.0, stored_ms=0.0
+        )
+        for vin in held
+    }
+    return views, {vin: held[vin]["track"] for vin in held}, cloud.dynamodb.tables["spots"]
+
+
+DRIVES = st.lists(
+    st.tuples(
+        st.sampled_from([VIN, SECOND_VIN]),
+        st.integers(1, 8),
+        st.sampled_from([True, False]),
+        st.sampled_from([90.0, 90.0, 90.0, 180.0]),
+    ),
+    min_size=1,
+    max_size=16,
+    unique_by=lambda item: item[:2],
+)
+HOW = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([VIN, SECOND_VIN]), st.integers(1, 8), st.sampled_from([True, False])
-        ),
-        min_size=1,
-        max_size=16,
-        unique_by=lambda item: item[:2],
-    ),
-    st.randoms(use_true_random=False),
-    st.lists(st.integers(1, 6), min_size=1),
-)
-def test_any_order_any_cut_and_any_restart_end_the_same(cloud, messages, random, cuts) -> None:  # type: ignore[no-untyped-def]
-    sent = [
-        record(seq, vin=vin, sonar=SONAR_CAR if car else SONAR_NONE) for vin, seq, car in messages
-    ]
 
-    def final(order: list[Any], sizes: Iterator[int], restart: bool) -> tuple[Any, Any]:
-        cloud.dynamodb = FakeDynamoDb(vehicles="vin", spots="id")
-        cloud.start()
-        left = [incoming(item, 100 + i) for i, item in enumerate(order)]
-        while left:
-            size = next(sizes)
-            assert cloud.pipeline.process(left[:size]).failed == {}
-            left = left[size:]
-            if restart:
-                cloud.start()
-        views = {
-            vin: msgspec.structs.replace(
-                cloud.view(vin), arrival_ms=0.0, processed_ms=0.0, stored_ms=0.0
-            )
-            for vin in cloud.dynamodb.tables["vehicles"]
-        }
-        return views, cloud.dynamodb.tables["spots"]
 
+@HOW
+@given(DRIVES, st.randoms(use_true_random=False), st.lists(st.integers(1, 6), min_size=1))
+def test_any_cut_any_restart_and_any_repetition_end_the_same(cloud, messages, random, cuts) -> None:  # type: ignore[no-untyped-def]
+    messages = sorted(messages, key=lambda item: item[1])
+    sent = [street(seq, vin, car, heading) for vin, seq, car, heading in messages]
+    once = final(cloud, sent, itertools.repeat(1), restart=False)
+    repeated = list(sent)
+    for item in random.choices(sent, k=4):
+        # The stream repeats what it has carried already.
+        repeated.insert(random.randint(repeated.index(item) + 1, len(repeated)), item)
+    assert final(cloud, repeated, itertools.cycle(cuts), restart=True) == once
+
+
+@HOW
+@given(DRIVES, st.randoms(use_true_random=False), st.lists(st.integers(1, 6), min_size=1))
+def test_disorder_changes_no_vehicle_and_doubles_no_look(cloud, messages, random, cuts) -> None:  # type: ignore[no-untyped-def]
+    sent = [street(seq, vin, car, heading) for vin, seq, car, heading in messages]
     shuffled = sent + [random.choice(sent) for _ in range(4)]
     random.shuffle(shuffled)
-    once = final(sent, itertools.repeat(1), restart=False)
-    assert final(shuffled, itertools.cycle(cuts), restart=True) == once
+    views, _, spots = final(cloud, shuffled, itertools.cycle(cuts), restart=True)
+    inorder = sorted(sent, key=lambda item: item.seq)
+    assert views == final(cloud, inorder, itertools.repeat(1), restart=False)[0]
+    for item in spots.values():
+        looks = msgspec.json.decode(item["recent"]["S"], type=list[Observation])
+        assert len({(look.vin, look.seq) for look in looks}) == len(looks)
+
+
+def test_a_crash_between_spots_and_vehicles_doubles_no_look(cloud: Cloud) -> None:
+    batch = [incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102)]
+    writes = itertools.count()
+
+    def crash_at_the_vehicle() -> None:
+        if next(writes):
+            raise RuntimeError("out of memory")
+
+    cloud.dynamodb.before_write = crash_at_the_vehicle
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cloud.invoke(*batch)
+    assert cloud.belief("s0").observations == 1
+    assert cloud.dynamodb.tables["vehicles"] == {}
+    cloud.dynamodb.before_write = lambda: None
+    cloud.start()
+    assert cloud.invoke(batch[0]) == []  # another cut than before
+    assert cloud.invoke(batch[1]) == []
+    assert cloud.belief("s0").observations == 1
+    assert cloud.view().applied == "1-2"
+
+
+def test_a_vehicle_written_by_another_process_is_planned_anew(cloud: Cloud) -> None:
+    cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101))
+    other = cloud.pipeline
+    cloud.start()
+    cloud.invoke(incoming(record(2, sonar=SONAR_CAR), 102))
+    other._vehicles._sleep = lambda _: None
+    cloud.pipeline = other  # remembers the item as it was after the first message
+    assert cloud.invoke(incoming(parked(3), 103)) == []
+    assert cloud.view().applied == "1-3"
+    assert cloud.belief("s0").observations == 1
+
+
+def test_an_event_time_from_the_future_is_refused(cloud: Cloud) -> None:
+    year = 366 * 86_400_000
+    arrived = 1.78e12
+    late, early = record(1, ts=int(arrived) + year), record(2, ts=int(arrived) + year + 1000)
+    assert cloud.invoke(incoming(late, 101, arrived), incoming(early, 102, arrived)) == []
+    assert cloud.view().applied == "1"
+    (report,) = cloud.refusals()
+    assert (report.sequence, "31622401 s after its arrival" in report.reason) == ("102", True)
