@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fleet_sim.models import motion
 from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.world.fleet import CHARGING, DRIVING, NONE, PARKED, Fleet
 from fleet_sim.world.sites import GARAGE, STATION
@@ -12,6 +13,9 @@ from fleet_sim.world.truth import NOBODY, Truth
 
 _RAMP_M = 1.5
 """A driver aims to stop this far behind the entrance, so it drives in at walking speed."""
+_NEAR_MPS, _BRAKE_MPS2 = 25 / 3.6, 2.0
+"""They approach it at no more than the first, and pass it by when they would have to brake harder
+than the second (assumption)."""
 _QUEUE_WAY_M = 1500.0
 """Of two stations, a driver takes the nearer one unless all points of it are taken: that is as bad
 as so much more way (assumption; stations tell by radio how they are)."""
@@ -122,11 +126,19 @@ class OffStreet:
         """Bring in who is at its entrance: who is in a garage now, and who found it full."""
         fleet = self._fleet
         idx = np.flatnonzero(self.bound >= 0)
-        idx = idx[fleet.edge[idx] == self.sites.edge[self.bound[idx]]]
-        entrance = self.sites.offset[self.bound[idx]]
-        ahead = fleet.x[idx] < entrance
-        fleet.stop_x[idx] = np.where(ahead, entrance + _RAMP_M, NOWHERE_M)
-        idx = idx[~ahead]
+        street = self.sites.edge[self.bound[idx]]
+        here = fleet.edge[idx] == street
+        near = idx[here | (fleet.next_edge[idx] == street)]
+        fleet.v_cap[near] = np.minimum(fleet.v_max[near], _NEAR_MPS)
+        idx = idx[here]
+        stop_x = self.sites.offset[self.bound[idx]] + _RAMP_M
+        way = motion.stopping_m(fleet.v[idx], fleet.accel[idx], _BRAKE_MPS2)
+        stops = fleet.x[idx] + way <= stop_x
+        fleet.stop_x[idx[stops]] = stop_x[stops]
+        idx = idx[fleet.x[idx] >= stop_x - _RAMP_M]
+        missed = fleet.v[idx] > _NEAR_MPS
+        self._miss(idx[missed])
+        idx = idx[~missed]
         site = self.bound[idx]
         charges = self.sites.kind[site] == STATION
         self._enter(idx[charges], site[charges], now_s, CHARGING)
@@ -139,12 +151,22 @@ class OffStreet:
         fleet.stop_x[full] = NOWHERE_M
         return parked, full
 
+    def _miss(self, idx: IntArray) -> None:
+        """They were past the entrance before they could slow down: to another one."""
+        station = self.sites.kind[self.bound[idx]] == STATION
+        for part, send in ((idx[station], self.to_station), (idx[~station], self.to_garage)):
+            self.bound[part] = NONE
+            self._fleet.stop_x[part] = NOWHERE_M
+            lost = part[~send(part)]
+            self._fleet.parks[lost] = False
+
     def _enter(self, idx: IntArray, site: IntArray, now_s: float, mode: int) -> None:
         fleet = self._fleet
         fleet.mode[idx], fleet.site[idx] = mode, site
         fleet.x[idx] = self.sites.offset[site]
         fleet.v[idx] = fleet.accel[idx] = 0.0
         fleet.stop_x[idx] = NOWHERE_M
+        fleet.v_cap[idx] = fleet.v_max[idx]
         self.bound[idx] = NONE
         self._since_s[idx] = now_s
 

@@ -70,7 +70,10 @@ def test_who_finds_no_stall_parks_in_a_garage_without_satellites_or_radio(
     before = int(truth.occupied.sum())
     seen_inside = 0
     for _ in range(700):
+        speed, outside = fleet.v.copy(), fleet.site < 0
         town.step(0.5)
+        # Nobody drives in faster than on the approach, and most at walking speed.
+        assert (speed[outside & (fleet.site >= 0)] < 7.0).all()
         inside = np.flatnonzero(fleet.site >= 0)
         assert (fleet.mode[inside] == PARKED).all()
         assert (fleet.stall[inside] < 0).all()
