@@ -74,6 +74,23 @@ def test_they_share_lanes_look_for_stalls_and_leave_them() -> None:
     assert np.isinf(world.demand.depart_s[~truth.occupied]).all()
 
 
+def test_who_has_no_gap_to_pull_out_waits_in_its_stall() -> None:
+    world = World(scenario(3))
+    fleet, stalls = world.fleet, world.city.stalls
+    stall = np.flatnonzero(world.truth.holder == BACKGROUND)[:1]
+    fleet.mode[:] = PARKED
+    edge = int(stalls.edge[stall[0]])
+    blocker = 0
+    fleet.mode[blocker], fleet.v[blocker], fleet.stall[blocker] = 0, 0.0, -1
+    fleet.edge[blocker], fleet.lane[blocker] = edge, fleet.lanes.first[edge]
+    fleet.x[blocker] = stalls.offset[stall[0]]
+    assert world.demand.pull_out(1.0, stall).size == 0
+    assert (fleet.mode[50:] == PARKED).all()
+    fleet.mode[blocker] = PARKED
+    assert world.demand.pull_out(1.0, stall).tolist() == stall.tolist()
+    assert (fleet.mode[50:] <= CRUISING).sum() == 1
+
+
 def test_same_seed_same_truth_with_cars_and_more_cars_are_another_world() -> None:
     one, two, more = World(scenario(20)), World(scenario(20)), World(scenario(40))
     for _ in range(120):

@@ -124,6 +124,9 @@ def test_streets_have_ranks(seed: int) -> None:
     assert set(kmh[roads.arterial]) == {50}
     assert (roads.lanes[roads.arterial] == 2).all()
     assert set(kmh[~roads.arterial]) == {30, 40}
+    # A stall keeps 8 m clear of the cross street: 6 m to its edge, 3.5 m more for another lane.
+    wide = np.isin(np.arange(roads.node_x.size), roads.head[roads.arterial])
+    assert roads.corner_m == pytest.approx(np.where(wide, 17.5, 14.0))
     at_signal = np.unique(roads.head[roads.signal > 0])
     for node in range(roads.node_x.size):
         into = np.flatnonzero(roads.head == node)
