@@ -198,6 +198,10 @@ class NativeTransport:
                 self.failed(error)
         allowance = self.settings.connect_rate * TICK_S
         self._tokens = min(max(1.0, allowance), self._tokens + allowance)
+        self._begin_due()
+
+    def _begin_due(self) -> None:
+        """Begin attempts that are due, as many as the rate and the handshakes under way allow."""
         for _ in range(len(self._returning)):
             if not self._begin_next(self._returning):
                 break
@@ -286,6 +290,9 @@ class NativeTransport:
             link.abort()
             if not self._closing:
                 self.lost(i, None, link.handshake.result())
+        # Not at the next tick: with few at once, ticks would set the rate and not the broker.
+        if not self._closing:
+            self._begin_due()
 
     # -- what a link reports ----------------------------------------------------------------------
 

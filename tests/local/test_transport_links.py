@@ -233,6 +233,19 @@ async def test_severed_before_the_attempt_took_its_first_step(bench: Bench) -> N
 
 
 @on_both_loops
+async def test_one_attempt_begins_when_another_ends_not_at_the_next_tick(bench: Bench) -> None:
+    """Else a shard with few handshakes at once connects as fast as the ticks, not the broker."""
+    transport = bench.transport(20, connect_rate=1e6, connect_concurrency=1)
+    for i in range(20):
+        transport.open(i)
+    transport._ticker.cancel()
+    transport._tick()
+    transport._ticker.cancel()
+    await until(lambda: transport.online == 20)
+    transport._tick()
+
+
+@on_both_loops
 async def test_severed_before_it_was_opened(bench: Bench) -> None:
     transport = bench.transport()
     transport.sever(0, "no radio")
