@@ -4,21 +4,16 @@ What a vehicle senses changes only when the world steps. So everything that is d
 step is observed and encoded in one batch right after this one, and at its time only has to be sent.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet_sim.contract import SonarBurst, Telemetry, VehicleMode
+from fleet_sim.engine.encoding import Encode
 from fleet_sim.engine.pacing import Pace, Schedule, pace
 from fleet_sim.scenario import Scenario
 from fleet_sim.world import Simulated
-
-SONAR_RATE_HZ = 20
-
-_MODES: tuple[VehicleMode, ...] = ("driving", "parked", "charging")
 
 
 class Batch(NamedTuple):
@@ -39,7 +34,7 @@ class Batch(NamedTuple):
 
 
 class Composer:
-    """Encodes what a shard's vehicles sense as telemetry of one run.
+    """Encodes what a shard's vehicles sense, by `encode`.
 
     `members` [vehicles]: where each of them is in `world`.
     """
@@ -49,62 +44,21 @@ class Composer:
         scenario: Scenario,
         world: Simulated,
         members: NDArray[np.int64],
-        run: str,
-        firmware: str,
+        encode: Encode,
     ) -> None:
         self._world = world
         self._members = members
-        self._run = run
-        self._firmware = firmware
+        self._encode = encode
         self._epoch_ms = round(scenario.clock.start.timestamp() * 1000)
-        self._encode = msgspec.json.Encoder().encode
 
     def compose(self, vehicles: NDArray[np.int64], seqs: Sequence[int]) -> list[bytes]:
         """Payloads of the shard's `vehicles` [k] with these sequence numbers, as of the world's
         last step."""
         members = self._members[vehicles]
         seen = self._world.observe(members)
-        ts = self._epoch_ms + round(self._world.now_s * 1000)
+        ts_ms = self._epoch_ms + round(self._world.now_s * 1000)
         vins = self._world.vins
-        encode = self._encode
-        columns: Iterable[tuple[Any, ...]] = zip(
-            members.tolist(),
-            seqs,
-            seen.lat.round(7).tolist(),
-            seen.lon.round(7).tolist(),
-            seen.speed_mps.round(2).tolist(),
-            seen.heading_deg.round(1).tolist(),
-            seen.soc.round(4).tolist(),
-            seen.mode.tolist(),
-            seen.fix.tolist(),
-            seen.acc_m.round(1).tolist(),
-            seen.odo_km.round(3).tolist(),
-            seen.sonar_ok.tolist(),
-            seen.range_cm.tolist(),
-            strict=True,
-        )
-        return [
-            encode(
-                Telemetry(
-                    self._run,
-                    vins[i],
-                    seq,
-                    ts,
-                    lat,
-                    lon,
-                    speed,
-                    heading,
-                    soc,
-                    _MODES[mode],
-                    fix,
-                    acc,
-                    odo,
-                    self._firmware,
-                    SonarBurst("right", SONAR_RATE_HZ, ranges) if on else None,
-                )
-            )
-            for i, seq, lat, lon, speed, heading, soc, mode, fix, acc, odo, on, ranges in columns
-        ]
+        return self._encode([vins[i] for i in members.tolist()], seqs, ts_ms, seen)
 
 
 class Outbox:

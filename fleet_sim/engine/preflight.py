@@ -36,6 +36,19 @@ class PreflightError(RuntimeError):
     """A limit is too low; the message names it and the remedy."""
 
 
+def check_encodings(scenario: Scenario, target: str, name: str) -> None:
+    """`PreflightError` for telemetry that the cloud of `target` does not read."""
+    if target not in ("local", "aws"):
+        return
+    for i, group in enumerate(scenario.fleet):
+        encoding = group.telemetry.encoding
+        if encoding != "json":
+            raise PreflightError(
+                f"{name}: fleet[{i}].telemetry.encoding: {encoding!r} is not allowed with --target "
+                f"{target} (allowed: json; or a broker, such as --broker embedded)"
+            )
+
+
 def build_world(scenario: Scenario, name: str) -> World:
     """The scenario's world; `PreflightError`, in the name of `name`, when it does not fit."""
     if town_count(scenario) > 1:

@@ -28,6 +28,7 @@ from fleet_sim.engine.preflight import (
     build_share,
     build_towns,
     check_clock,
+    check_encodings,
     check_machine,
     check_target,
     cores,
@@ -116,6 +117,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
     check_transport(options.transport)
     check_faults(scenario, options.target, path)
+    check_encodings(scenario, options.target, str(path))
     read_password(scenario.mqtt)  # or why not, before anything is started
     sources = source_addresses(options.source_ips)
     if sources and options.transport != "native":

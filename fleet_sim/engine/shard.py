@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fleet_sim.contract import telemetry_topic
 from fleet_sim.engine.clock import Clock
+from fleet_sim.engine.encoding import encoder
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
 from fleet_sim.engine.radio import Radio
@@ -98,10 +99,11 @@ class Shard:
         self.qos0: NDArray[np.bool_] = np.zeros(self.n, bool)
         """[vehicles] True for those that publish with QoS 0."""
         self._members = self.share.members
-        composer = Composer(scenario, world, self._members, run, firmware)
         self._outboxes: list[Outbox] = []
         first = 0
         for group, schedule in zip(scenario.fleet, schedules(scenario, self.share), strict=True):
+            encode = encoder(group.telemetry.encoding, run, firmware)
+            composer = Composer(scenario, world, self._members, encode)
             self._outboxes.append(Outbox(schedule, first, group.telemetry.qos, composer))
             self.qos0[first : first + schedule.size] = group.telemetry.qos == 0
             first += schedule.size

@@ -137,6 +137,8 @@ class TelemetrySettings(_Strict, frozen=True, kw_only=True):
     """Simulated time between a vehicle's messages."""
     qos: Literal[0, 1] = 1
     """MQTT quality of service: 1 is acknowledged and sent again, 0 is sent once."""
+    encoding: Literal["json", "msgpack", "protobuf"] = "json"
+    """How a message is written; what is not `json` is for a broker without our cloud behind it."""
 
 
 class VehicleGroup(_Strict, frozen=True, kw_only=True):
