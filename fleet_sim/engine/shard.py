@@ -111,6 +111,7 @@ class Shard:
         self.scheduled_total = sum(outbox.schedule.total for outbox in self._outboxes)
         self.ledger = Ledger(max(1, self.scheduled_total), ledger_folder)
         # No call in between: it happens with every message.
+        self.on_sent = self.ledger.sent
         self.on_acknowledged = self.ledger.acked
         self.vins: list[str] = [world.vins[i] for i in self._members.tolist()]
         self._topics = [telemetry_topic(vin) for vin in self.vins]
@@ -130,9 +131,6 @@ class Shard:
 
     def on_offline(self, i: int, reason: str) -> None:
         self._online -= 1
-
-    def on_sent(self, token: int, t_ns: int, duplicate: bool) -> None:
-        self.ledger.sent(token, t_ns)
 
     def on_evicted(self, token: int) -> None:
         self.ledger.dropped(token, DropCause.BUFFER_FULL)

@@ -170,9 +170,9 @@ class Ledger:
         self._n = end
         return first
 
-    def sent(self, row: int, t_ns: int) -> None:
+    def sent(self, row: int, t_ns: int, duplicate: bool = False) -> None:
         """It was handed to the socket. Again for a resend: the first time stays, and a rejection
-        of the earlier attempt is forgotten.
+        of the earlier attempt is forgotten. `duplicate` is what MQTT calls one; not recorded.
         """
         if self._sent[row]:
             if self._resent[row] < MAX_RESENT:

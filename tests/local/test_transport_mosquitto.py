@@ -137,6 +137,36 @@ async def test_a_restart_in_the_middle_loses_nothing(bench: Bench, mosquitto: Mo
 
 
 @on_both_loops
+async def test_a_crash_that_forgets_all_sessions_loses_nothing(
+    bench: Bench, mosquitto: Mosquitto
+) -> None:
+    """Over radios, so that messages and acknowledgements are in the air when it dies."""
+    await until(mosquitto.answers)
+    bench.broker.port = mosquitto.port
+    n, rounds = 200, 12
+    transport = bench.transport(n, store_limit=rounds)
+    transport.shape(range(n), [0.05] * n, [1e6] * n, [1e6] * n)
+    for i in range(n):
+        transport.open(i)
+    await until(lambda: transport.online == n)
+    for turn in range(rounds):
+        for i in range(n):
+            transport.publish(i, message(turn * n + i))
+        await asyncio.sleep(0.03)
+        if turn == 4:
+            mosquitto.kill()
+        elif turn == 8:
+            mosquitto.start()
+    await until(lambda: len(bench.seen.acknowledged) == n * rounds, 20.0)
+    once_each(bench.seen.acked)
+    assert bench.seen.evicted == []
+    again = len(bench.seen.sent) - n * rounds
+    assert again > 0, "some were in flight when it died, and went out once more"
+    assert not any(duplicate for _, _, duplicate in bench.seen.sent), "to the new one they are new"
+    assert await transport.close(2.0) == []
+
+
+@on_both_loops
 async def test_the_session_is_kept_over_a_cut(bench: Bench, mosquitto: Mosquitto) -> None:
     """Told by the broker itself, in its CONNACK."""
     await until(mosquitto.answers)
