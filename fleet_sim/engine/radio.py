@@ -52,12 +52,12 @@ class Radio:
         rtt_s = self._world.rtt_s(members)
         up_bps, down_bps = self._world.throughput_bps(members)
         # In a gap nothing flows: its rest is in the round trip time, and the rate stays as it was.
-        flows = (up_bps > 0) & np.isfinite(rtt_s)
+        there = np.isfinite(rtt_s)
         self._shaping.shape(
-            shaped[flows].tolist(),
-            (rtt_s[flows] / self._speed).tolist(),
-            (up_bps[flows] * self._speed).tolist(),
-            (down_bps[flows] * self._speed).tolist(),
+            shaped[there].tolist(),
+            (rtt_s[there] / self._speed).tolist(),
+            (up_bps[there] * self._speed).tolist(),
+            (down_bps[there] * self._speed).tolist(),
         )
 
     def follow(self) -> None:

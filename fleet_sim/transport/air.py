@@ -64,12 +64,14 @@ class Air:
         uplink_bps: Iterable[float],
         downlink_bps: Iterable[float],
     ) -> None:
-        """Round trip times and throughputs of some vehicles from now on, finite and above 0."""
+        """Round trip times and throughputs of some vehicles from now on, all finite; where one is 0
+        the rates stay as they were."""
         half, up, down = self.half_rtt_s, self.up_s_a_byte, self.down_s_a_byte
         for i, rtt, uplink, downlink in zip(vehicles, rtt_s, uplink_bps, downlink_bps, strict=True):
             half[i] = rtt / 2
-            up[i] = 8 / uplink
-            down[i] = 8 / downlink
+            if uplink and downlink:
+                up[i] = 8 / uplink
+                down[i] = 8 / downlink
 
     def stall(self, i: int) -> None:
         """No byte of vehicle i passes, either way, until `restore`."""

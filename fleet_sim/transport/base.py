@@ -77,8 +77,9 @@ class RadioTransport(Transport, Protocol):
         uplink_bps: Iterable[float],
         downlink_bps: Iterable[float],
     ) -> None:
-        """Round trip times and throughputs of some vehicles from now on, finite and above 0. A
-        connection that was opened before the first call has no radio to cross."""
+        """Round trip times and throughputs of some vehicles from now on, all finite; where one is 0
+        the rates stay as they were. A connection that was opened before the first call has no radio
+        to cross."""
 
     def stall(self, i: int) -> None:
         """No byte of vehicle i passes, either way, until `restore`. Its connection stays, unless

@@ -149,6 +149,15 @@ def test_a_slow_link_sends_one_after_the_other() -> None:
         assert expected - 1e-9 <= at <= expected + LATE
 
 
+def test_a_rate_of_none_keeps_the_one_before() -> None:
+    this = Setup(rtt_s=0.02, bps=8_000).connect()
+    this.air.shape([0], [0.5], [0.0], [0.0])
+    begin = this.loop.now_s
+    this.layer.write(b"x" * 100)
+    this.loop.run(1.0)
+    assert 0.35 <= this.socket.written[0][0] - begin <= 0.35 + LATE
+
+
 @given(
     st.lists(
         st.tuples(
@@ -190,14 +199,14 @@ def test_nothing_passes_in_a_stall_and_everything_when_tcp_tries_again() -> None
     this.air.stall(0)
     this.layer.write(b"2")
     this.layer.data_received(b"b")
-    this.loop.run(1.0)
+    this.loop.run(1.3)
     assert this.socket.bytes == b""
     assert this.above.heard == ["made", "pause"]
     this.air.restore(0)
     this.loop.run(2.0)
-    # 0.4 s, 0.4 + 0.8 s after the stall began: the first that finds the radio again.
+    # 0.4, 1.2 and 2.8 s after the stall began: the last is the first that finds the radio again.
     assert [data for _, data in this.socket.written] == [b"1", b"2"]
-    assert 1.2 <= this.socket.written[0][0] - begin <= 1.2 + LATE
+    assert 2.8 <= this.socket.written[0][0] - begin <= 2.8 + LATE
     assert this.above.heard == ["made", "pause", b"a", b"b", "resume"]
 
 
