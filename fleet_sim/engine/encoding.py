@@ -6,7 +6,7 @@ tags in it, sliced by message, at 1 us a message; the official library takes 6 t
 read it with that library.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -24,8 +24,9 @@ Encode = Callable[[Sequence[str], Sequence[int], int, Observation], list[bytes]]
 _MODES: tuple[VehicleMode, ...] = ("driving", "parked", "charging")
 
 
-def encoder(encoding: Encoding, run: str, firmware: str) -> Encode:
-    """Of the telemetry of one run."""
+def encoder(encoding: Encoding, run: str, firmware: Mapping[str, str]) -> Encode:
+    """Of the telemetry of one run; `firmware` has the version that each vehicle says it runs, by
+    VIN."""
     if encoding == "protobuf":
         return _Protobuf(run, firmware)
     one = msgspec.json.Encoder() if encoding == "json" else msgspec.msgpack.Encoder()
@@ -33,7 +34,9 @@ def encoder(encoding: Encoding, run: str, firmware: str) -> Encode:
 
 
 class _Structs:
-    def __init__(self, run: str, firmware: str, encode: Callable[[Any], bytes]) -> None:
+    def __init__(
+        self, run: str, firmware: Mapping[str, str], encode: Callable[[Any], bytes]
+    ) -> None:
         self._run = run
         self._firmware = firmware
         self._encode = encode
@@ -74,7 +77,7 @@ class _Structs:
                     fix,
                     acc,
                     odo,
-                    firmware,
+                    firmware[vin],
                     SonarBurst("right", SONAR_RATE_HZ, ranges) if on else None,
                 )
             )
@@ -104,9 +107,10 @@ _SAMPLES = 20
 
 
 class _Protobuf:
-    def __init__(self, run: str, firmware: str) -> None:
+    def __init__(self, run: str, firmware: Mapping[str, str]) -> None:
         self._run = _text(1, run)
-        self._firmware = _text(14, firmware)
+        texts = {version: _text(14, version) for version in set(firmware.values())}
+        self._firmware = {vin: texts[version] for vin, version in firmware.items()}
         parts: list[tuple[str, str]] = []
         for name, _, _, kind in _BODY:
             parts += [(f"tag {name}", "u1"), (name, kind)]
@@ -142,7 +146,7 @@ class _Protobuf:
                     run,
                     _text(2, vin),
                     numbers[i * n : i * n + n],
-                    firmware,
+                    firmware[vin],
                     bursts[i * m : i * m + m] if on else b"",
                 )
             )

@@ -4,7 +4,7 @@ For simulations of an update without the cloud, and for tests. It does what the 
 for the requests of a vehicle; rollout, abort and retry are the update manager's.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -89,6 +89,11 @@ class JobsService:
             for job_id, record in jobs.items():
                 if record.status == "IN_PROGRESS" and record.touched_s < before_s:
                     yield from self._end(thing, job_id, "TIMED_OUT", now_s)
+
+    @property
+    def things(self) -> Collection[str]:
+        """Those that ever had a job."""
+        return self._jobs.keys()
 
     def status(self, thing: str, job_id: str) -> JobStatus:
         return self._jobs[thing][job_id].status

@@ -174,6 +174,8 @@ def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
         for city in cities:
             if city.dropped:
                 steps.done(f"left out of the map: {city.dropped}")
+        if scenario.campaign is not None:
+            steps.done("left out: the campaign (`fleet-sim rehearse` drives it)")
         backend = open_backend(
             options.target, options.stack, options.region, options.state_dir, steps, console
         )

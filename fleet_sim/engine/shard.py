@@ -22,6 +22,7 @@ from fleet_sim.scenario import Scenario
 from fleet_sim.transport import ConnectError, Listener, Transport
 from fleet_sim.vehicle import Message
 from fleet_sim.world import Share, Simulated, share_out
+from fleet_sim.world.firmware import firmware_of
 
 STEP_S = 0.1
 """Wall time between steps of the world."""
@@ -75,7 +76,6 @@ class Shard:
         run: str,
         clock: Clock,
         make_transport: Callable[[Listener], Transport],
-        firmware: str = "1.0.0",
     ) -> None:
         self.scenario = scenario
         self.world = world
@@ -99,6 +99,9 @@ class Shard:
         self.qos0: NDArray[np.bool_] = np.zeros(self.n, bool)
         """[vehicles] True for those that publish with QoS 0."""
         self._members = self.share.members
+        versions = firmware_of(scenario)
+        ids, members = self.share.ids.tolist(), self._members.tolist()
+        firmware = {world.vins[m]: versions[i] for i, m in zip(ids, members, strict=True)}
         self._outboxes: list[Outbox] = []
         first = 0
         for group, schedule in zip(scenario.fleet, schedules(scenario, self.share), strict=True):

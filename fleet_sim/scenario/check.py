@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+from fleet_sim.scenario.campaign import check_campaign
 from fleet_sim.scenario.catalog import Catalog
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.scenario.mqtt import check_mqtt
@@ -52,6 +53,7 @@ def check(
         *_events(scenario),
         *_faults(scenario),
         *check_mqtt(scenario.mqtt),
+        *check_campaign(scenario.campaign, scenario.fleet),
         *_thresholds(scenario, catalog, check_threshold),
     ]
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from fleet_sim.scenario.campaign import FACTORY_VERSION, Campaign, Version
 from fleet_sim.scenario.mqtt import Mqtt
 from fleet_sim.scenario.physical import Power
 from fleet_sim.scenario.presets import Presets
@@ -164,6 +165,10 @@ class VehicleGroup(_Strict, frozen=True, kw_only=True):
     """They never drive faster, whatever the street allows."""
     soc: tuple[Fraction, Fraction] = (Fraction(0.4), Fraction(0.95))
     """State of charge when the run begins, uniform between the two."""
+    firmware: dict[Version, Fraction] = field(
+        default_factory=lambda: {FACTORY_VERSION: Fraction(1.0)}
+    )
+    """Firmware version to the share of vehicles that run it when the run begins."""
 
 
 class ParkingEvent(_Strict, frozen=True, kw_only=True):
@@ -257,6 +262,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """What breaks, and when; they may overlap."""
     mqtt: Mqtt = field(default_factory=Mqtt)
     """How vehicles speak MQTT to the broker."""
+    campaign: Campaign | None = None
+    """An update of the firmware; unset: there is none."""
     thresholds: dict[str, Annotated[tuple[str, ...], Meta(min_length=1)]] = field(
         default_factory=dict
     )

@@ -132,7 +132,7 @@ class UpdateAgent:
         return self._flush(now_s)
 
     def tick(self, now_s: float, conditions: Conditions) -> list[Command]:
-        """Time passed: at least once a second or so."""
+        """Time passed: by `wake_s`, and whenever the conditions have changed."""
         if self._retry_s is not None and now_s >= self._retry_s:
             self._retry_s = None
             self._start_fetch()
@@ -213,6 +213,13 @@ class UpdateAgent:
                 self._keep(outcome=Outcome("FAILED", "self-test"))
                 self._out.append(Reboot())
         return self._flush(now_s)
+
+    @property
+    def wake_s(self) -> float | None:
+        """When the next `tick` is needed, if nothing else happens before; None: at no time. While
+        it waits for preconditions, it is for the caller to say when they may have changed."""
+        due = [t for t in (self._retry_s, self.talk.wake_s) if t is not None]
+        return min(due, default=None)
 
     @property
     def done(self) -> bool:

@@ -133,6 +133,11 @@ class Talk:
         wishes = self._wants_next or self._wants_get or self._report is not None
         return self._token is None and not wishes
 
+    @property
+    def wake_s(self) -> float | None:
+        """When the next request may go out, or be made again."""
+        return None if self.quiet or not self.connected else self._due_s
+
     # -- events -----------------------------------------------------------------------------------
 
     def went_online(self) -> Subscribe:

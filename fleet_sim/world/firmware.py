@@ -6,6 +6,13 @@ power, the old or the new image boots. The vehicle's own software sees `Booted` 
 
 from typing import Literal, NamedTuple
 
+import numpy as np
+
+from fleet_sim.scenario import Scenario
+
+_FIRMWARE = 0x66777265
+"""Keeps this draw apart from all others of the seed."""
+
 HowBooted = Literal["normal", "trial", "fell_back"]
 """As the boot loader chose: the committed slot; the new one on trial; the committed one again,
 because a trial was not committed."""
@@ -111,3 +118,22 @@ class Slots:
 
     def forget_trial(self) -> None:
         self.fell_back = False
+
+
+def firmware_of(scenario: Scenario) -> list[str]:
+    """Version that each vehicle runs at the beginning [vehicles]: shares of the group by largest
+    remainder, drawn from the scenario's seed, and from nothing else."""
+    rng = np.random.default_rng([scenario.seed, _FIRMWARE])
+    found: list[str] = []
+    for group in scenario.fleet:
+        shares = np.array(list(group.firmware.values())) * group.count
+        counts = np.floor(shares + 1e-9).astype(int)
+        rest = np.argsort(counts - shares, kind="stable")[: group.count - counts.sum()]
+        counts[rest] += 1
+        versions = [
+            v for v, n in zip(group.firmware, counts.tolist(), strict=True) for _ in range(n)
+        ]
+        if len(group.firmware) > 1:
+            versions = [versions[i] for i in rng.permutation(group.count)]
+        found += versions
+    return found

@@ -14,6 +14,7 @@ from fleet_sim.scenario import loads
 from fleet_sim.transport import ConnectError, Listener, MemoryTransport, Transport
 from fleet_sim.vehicle import Message
 from fleet_sim.world import World
+from fleet_sim.world.firmware import firmware_of
 
 START_NS = 1_780_000_000_000_000_000
 
@@ -168,3 +169,14 @@ async def test_a_vehicle_that_does_not_connect_fails_the_run_and_is_counted() ->
     )
     with pytest.raises(ConnectError, match=r"6 of 7 .* 1 × refused by the broker: not authorized"):
         await shard.connect(0.05)
+
+
+async def test_each_vehicle_says_the_firmware_it_has() -> None:
+    clock, broker = JumpClock(), Broker()
+    text = SCENARIO.replace("count: 4,", "count: 4, firmware: {1.0.0: 75%, 0.9.0: 25%},")
+    shard = build(clock, broker, text)
+    await shard.connect(1.0)
+    await shard.run()
+    said = {m.vin: m.fw for m in broker.received}
+    assert sorted(said.values()) == ["0.9.0"] + ["1.0.0"] * 6
+    assert [said[vin] for vin in shard.world.vins] == firmware_of(shard.scenario)

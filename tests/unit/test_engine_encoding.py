@@ -39,7 +39,9 @@ def senses(k: int) -> Observation:
 
 
 def payloads(encoding: Encoding, k: int = len(VINS)) -> list[bytes]:
-    return encoder(encoding, "r1", "1.2.3")(VINS[:k], range(1, k + 1), TS, senses(k))
+    return encoder(encoding, "r1", dict.fromkeys(VINS, "1.2.3"))(
+        VINS[:k], range(1, k + 1), TS, senses(k)
+    )
 
 
 def library() -> type[Any]:
@@ -141,4 +143,4 @@ phases: [{name: p, duration: 1s}]
 
 def test_a_text_too_long_for_the_short_length_is_refused() -> None:
     with pytest.raises(ValueError, match="text of 200 bytes"):
-        encoder("protobuf", "r1", "x" * 200)
+        encoder("protobuf", "r1", {VINS[0]: "x" * 200})

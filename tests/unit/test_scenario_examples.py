@@ -55,7 +55,7 @@ def default(field):
     if field.required:
         return None
     if field.default_factory is not msgspec.NODEFAULT:
-        return msgspec.json.encode(field.default_factory()).decode()
+        return msgspec.json.encode(field.default_factory(), enc_hook=enc_hook).decode()
     if field.default is None:
         return "unset"
     value = msgspec.to_builtins(field.default, enc_hook=enc_hook)

@@ -73,7 +73,8 @@ def test_the_first_phase_has_an_occupancy_and_the_others_keep_it():
         pytest.param(
             changed("    count: 3", "    cuont: 3"),
             "x.yaml:5: fleet[1].cuont: unknown field, did you mean 'count'? (allowed: group, "
-            "count, vehicle, telemetry, radio, receiver, sensor, parked, max_speed, soc)",
+            "count, vehicle, telemetry, radio, receiver, sensor, parked, max_speed, soc, "
+            "firmware)",
             id="typo in a field",
         ),
         pytest.param(
@@ -118,7 +119,7 @@ def test_the_first_phase_has_an_occupancy_and_the_others_keep_it():
             "- a\n- b\n",
             "x.yaml:1: a list of 2 is not allowed (allowed: a mapping with the fields name, "
             "description, seed, clock, city, weather, presets, fleet, phases, faults, mqtt, "
-            "thresholds)",
+            "campaign, thresholds)",
             id="not a mapping",
         ),
         pytest.param(
