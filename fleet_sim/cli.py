@@ -356,6 +356,63 @@ def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None
 
 
 @bench.command(
+    "parking",
+    cls=Examples,
+    examples="fleet-sim bench parking --quick\n"
+    "fleet-sim bench parking --osm west-oakland.osm.bz2 --out docs/accuracy.md",
+)
+@click.option("--quick", is_flag=True, help="One short case: some ten seconds.")
+@click.option(
+    "--osm",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Extract to drive in too; may be repeated.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the Markdown page here.")
+@json_option
+@reports_errors
+def bench_parking(quick: bool, osm: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """How right the processor's parking map is against the truth, by fleet and speed. No cloud."""
+    from rich.table import Table
+
+    from fleet_sim.engine import parking, parking_page
+
+    results = []
+    console = Console(highlight=False, stderr=True)
+    for case, ablate in parking_page.cases([str(path) for path in osm], quick=quick):
+        results.append(parking.drive(case, ablate=ablate))
+        console.print(*parking_page.rows(results)[-1], sep="  ")
+    if out is not None:
+        out.write_text(parking_page.page(results))
+    if as_json:
+        click.echo(msgspec.json.encode(results))
+        return
+    tables = [parking_page.rows(results)]
+    tables += [parking_page.parts(result) for result in results if len(result.scores) > 2]
+    for heading, *body in tables:
+        table = Table(*heading, box=None)
+        for row in body:
+            table.add_row(*row)
+        Console(highlight=False).print(table)
+
+
+@bench.command("processor", cls=Examples, examples="fleet-sim bench processor --json")
+@click.option("--seconds", type=click.IntRange(10), default=60, show_default=True)
+@json_option
+@reports_errors
+def bench_processor(seconds: int, as_json: bool) -> None:
+    """CPU of the telemetry processor, µs a record of 20 samples, without its services."""
+    from fleet_sim.engine.processor import bench_processor as measure
+
+    found = measure(seconds)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    for name, value in msgspec.structs.asdict(found).items():
+        click.echo(f"{name:16} {value:.2f}" if isinstance(value, float) else f"{name:16} {value}")
+
+
+@bench.command(
     "tls", cls=Examples, examples="fleet-sim bench tls\nfleet-sim bench tls -n 500 --json"
 )
 @click.option("-n", "--vehicles", type=click.IntRange(1), default=200, show_default=True)

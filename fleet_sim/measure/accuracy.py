@@ -101,6 +101,61 @@ def accuracy(
     )
 
 
+class MapScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A map over all the moments at which it was compared."""
+
+    counts: float
+    """`1 - Σ |estimated - true| / Σ true` of the occupied stalls of each street segment and side;
+    the estimate is the sum of `p_occupied`."""
+    occupancy: float
+    """Share of all stalls that are as `p_occupied > 0.5` says."""
+    brier: float
+    calibration_error: float
+    answered: float
+    """Share of stalls called free or occupied."""
+    right: float | None
+    """Of those, the share that is so; null when none is called."""
+
+
+class Comparison:
+    """Sums a map's errors over the moments at which it is compared."""
+
+    def __init__(self, segment: NDArray[np.int64]) -> None:
+        """`segment` [spots]: the street segment and side of each."""
+        self._segment = segment
+        self._p: list[NDArray[np.float64]] = []
+        self._state: list[NDArray[np.int8]] = []
+        self._truth: list[NDArray[np.bool_]] = []
+        self._miscount = self._true = 0.0
+
+    def add(
+        self, p: NDArray[np.float64], state: NDArray[np.int8], truth: NDArray[np.bool_]
+    ) -> None:
+        """One moment, arrays [spots]."""
+        self._p.append(p)
+        self._state.append(state)
+        self._truth.append(truth)
+        told = np.bincount(self._segment, p)
+        true = np.bincount(self._segment, truth.astype(np.float64))
+        self._miscount += float(np.abs(told - true).sum())
+        self._true += float(true.sum())
+
+    def score(self) -> MapScore:
+        """`ValueError` when nothing was compared, or nothing was ever occupied."""
+        if not self._true:
+            raise ValueError("comparison: no moment with an occupied stall (allowed: at least one)")
+        p, truth = np.concatenate(self._p), np.concatenate(self._truth)
+        whole = accuracy(truth, np.concatenate(self._state), p, np.zeros(p.size))
+        return MapScore(
+            counts=1 - self._miscount / self._true,
+            occupancy=float(np.mean((p > 0.5) == truth)),
+            brier=whole.brier,
+            calibration_error=whole.calibration_error,
+            answered=whole.coverage,
+            right=whole.accuracy,
+        )
+
+
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 

@@ -59,8 +59,10 @@ class _Line(NamedTuple):
     sigma_m: float
 
 
-def judge(index: SpotIndex, vin: str, stretch: Stretch) -> list[tuple[str, Observation]]:
-    """What a stretch says of which stalls: `(spot id, observation)`."""
+def judge(
+    index: SpotIndex, vin: str, stretch: Stretch, *, reach_m: float = LAG_M
+) -> list[tuple[str, Observation]]:
+    """What a stretch says of which stalls: `(spot id, observation)`. `reach_m`: shifts tried."""
     bursts = stretch.bursts
     line = _straighten(index, bursts)
     stalls = _beside(index, line)
@@ -70,7 +72,7 @@ def judge(index: SpotIndex, vin: str, stretch: Stretch) -> list[tuple[str, Obser
     samples = _Samples(bursts, line.at, origin)
     if samples.heard < MIN_HEARD * samples.count:
         return []
-    shifts = _fit(samples, stalls, origin, line.sigma_m)
+    shifts = _fit(samples, stalls, origin, line.sigma_m, reach_m)
     found = []
     best = shifts[0][0] * CELL_M
     of = 0
@@ -177,13 +179,18 @@ class _Samples:
             last = s - speed * DELAY_S - origin
             start = (last - (burst.count - 1) * spacing) / CELL_M
             step = spacing / CELL_M
-            heard = burst.near
-            for i in range(burst.count):
-                cell = 1 << int(start + i * step)
-                if heard >> i & 1:
-                    near |= cell
+            # Small numbers, shifted into the long ones once a burst.
+            base, within = divmod(start, 1.0)
+            bits, hit, miss = burst.near, 0, 0
+            for _ in range(burst.count):
+                if bits & 1:
+                    hit |= 1 << int(within)
                 else:
-                    far |= cell
+                    miss |= 1 << int(within)
+                bits >>= 1
+                within += step
+            near |= hit << int(base)
+            far |= miss << int(base)
             self.count += burst.count
             self.heard += burst.heard.bit_count()
             way += spacing * burst.count
@@ -197,7 +204,15 @@ class _Samples:
     def _drop_companions(self) -> None:
         """Forget near echoes on end for longer than any row of parked cars."""
         cells = round(LONGEST_DIP_M / CELL_M)
-        if self.near.bit_count() * self.spacing_m < LONGEST_DIP_M:
+        # A span of that length holds a whole block of half of it without a far sample.
+        half = (1 << cells // 2) - 1
+        near, far = self.near, self.far
+        while near:
+            if near & half and not far & half:
+                break
+            near >>= cells // 2
+            far >>= cells // 2
+        else:
             return
         low = -1
         spans: list[tuple[int, int]] = []
@@ -220,7 +235,11 @@ class _Samples:
 
 
 def _fit(
-    samples: _Samples, stalls: list[tuple[float, Placed]], origin: float, sigma_m: float
+    samples: _Samples,
+    stalls: list[tuple[float, Placed]],
+    origin: float,
+    sigma_m: float,
+    reach_m: float,
 ) -> list[tuple[int, float]]:
     """The best shifts in cells and their posterior weights, best first."""
     levels = [0] * len(COVER)
@@ -244,7 +263,7 @@ def _fit(
     ]
     near, far = samples.near, samples.far
     scores: list[tuple[float, int]] = []
-    reach = round(LAG_M / CELL_M)
+    reach = round(reach_m / CELL_M)
     falloff = -(CELL_M**2) / (2 * sigma_m**2)
     for lag in range(-reach, reach + 1, LAG_STEP):
         # A positive lag: the stalls were passed later by the odometer than the fixes say.

@@ -117,14 +117,14 @@ def merge(current: SpotState, seen: Iterable[tuple[str, Observation]]) -> SpotSt
     return None if merged == current else merged
 
 
-def belief(state: SpotState) -> SpotBelief:
-    """Fold a spot's observations in event-time order."""
+def belief(state: SpotState, *, relax_ms: float = RELAX_MS) -> SpotBelief:
+    """Fold a spot's observations in event-time order; what they told fades within `relax_ms`."""
     if not state.recent:
         return SpotBelief(run=state.run)
     p, verdict = USUAL, "unknown"
     then = state.recent[0].ts
     for look in state.recent:
-        p = USUAL + (p - USUAL) * math.exp((then - look.ts) / RELAX_MS)
+        p = USUAL + (p - USUAL) * math.exp((then - look.ts) / relax_ms)
         log_odds = math.log(p / (1 - p)) + look.llr
         p = 1 / (1 + math.exp(-min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
         then = look.ts

@@ -417,3 +417,41 @@ def test_an_event_time_from_the_future_is_refused(cloud: Cloud) -> None:
     assert cloud.view().applied == "1"
     (report,) = cloud.refusals()
     assert (report.sequence, "31622401 s after its arrival" in report.reason) == ("102", True)
+
+
+def poison(seq: int, arrived: float) -> list[tuple[str, bytes]]:
+    """Records that must be refused, each after what its report must say."""
+    text = msgspec.json.encode(record(seq))
+    good = msgspec.to_builtins(record(seq))
+    future = record(seq, ts=int(arrived) + 400 * 86_400_000)
+    spoof = msgspec.structs.replace(record(seq), thing=SECOND_VIN)
+    return [
+        ("not telemetry", b"\xff\x00 no JSON"),
+        ("not telemetry", text[: len(text) // 2]),
+        ("bytes (allowed", msgspec.json.encode(good | {"fw": "x" * 9_000})),
+        ("Expected `object`", b"[1, 2, 3]"),
+        ("$.speed_mps", msgspec.json.encode(good | {"speed_mps": "fast"})),
+        ("$.soc", msgspec.json.encode(good | {"soc": 7})),
+        ("unknown field", msgspec.json.encode(good | {"colour": "red"})),
+        ("published by thing", msgspec.json.encode(spoof)),
+        ("after its arrival", msgspec.json.encode(future)),
+    ]
+
+
+def test_poison_among_good_records_costs_none_of_them(cloud: Cloud) -> None:
+    arrived = 1.78e12
+    mixed, expected = [], []
+    for seq in range(1, 41):
+        good = incoming(record(seq, sonar=SONAR_CAR), 1_000 + 20 * seq, arrived)
+        mixed += [good, good] if seq % 5 == 0 else [good]  # some are replayed
+        if seq % 4 == 0:
+            for i, (reason, data) in enumerate(poison(500 + seq, arrived), start=1):
+                mixed.append(incoming(data, 1_000 + 20 * seq + i, arrived))
+                expected.append((str(1_000 + 20 * seq + i), reason))
+    for start in range(0, len(mixed), 17):
+        assert cloud.invoke(*mixed[start : start + 17]) == []
+    cloud.invoke(*mixed[:50])  # and a stretch of the stream once more
+    assert cloud.view().applied == "1-40"
+    reports: dict[str, str] = {report.sequence: report.reason for report in cloud.refusals()}
+    assert reports.keys() == {sequence for sequence, _ in expected}
+    assert [s for s, reason in expected if reason not in reports[s]] == []

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_sim.measure.accuracy import FREE, OCCUPIED, UNKNOWN, Accuracy, accuracy
+from fleet_sim.measure.accuracy import (
+    FREE,
+    OCCUPIED,
+    UNKNOWN,
+    Accuracy,
+    Comparison,
+    accuracy,
+)
 
 NAN = float("nan")
 
@@ -91,3 +98,30 @@ def test_bad_input_is_named(
     arrays = np.array(truth, np.bool_), np.array(state, np.int8), np.array(p)
     with pytest.raises(ValueError, match=problem):
         accuracy(*arrays, np.zeros(len(truth)))
+
+
+class TestComparison:
+    def test_counts_are_by_segment_and_over_all_moments(self) -> None:
+        compared = Comparison(np.array([0, 0, 1, 1]))
+        truth = np.array([True, True, False, True])
+        states = np.array([OCCUPIED, OCCUPIED, UNKNOWN, FREE], np.int8)
+        compared.add(np.array([0.9, 0.6, 0.4, 0.2]), states, truth)
+        compared.add(np.array([1.0, 1.0, 0.0, 1.0]), states, truth)
+        score = compared.score()
+        # |1.5 - 2| + |0.6 - 1| of 3 + 3 occupied ones; the second moment is exact.
+        assert score.counts == pytest.approx(1 - 0.9 / 6)
+        assert score.occupancy == pytest.approx(7 / 8)
+        assert score.answered == pytest.approx(6 / 8)
+        assert score.right == pytest.approx(4 / 6)
+
+    def test_errors_within_a_segment_cancel_in_counts_only(self) -> None:
+        compared = Comparison(np.array([0, 0]))
+        compared.add(
+            np.array([0.0, 1.0]), np.array([FREE, OCCUPIED], np.int8), np.array([True, False])
+        )
+        assert compared.score().counts == 1.0
+        assert compared.score().occupancy == 0.0
+
+    def test_nothing_to_compare_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="no moment"):
+            Comparison(np.array([0])).score()

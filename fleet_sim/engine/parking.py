@@ -1,0 +1,253 @@
+"""How right the cloud's parking map is, without a cloud: `fleet-sim bench parking`.
+
+World → telemetry as vehicles encode it → the processor's own logic → beliefs, against the truth.
+The processor is loaded as the local AWS loads it, from the folder that is deployed: the simulator
+imports nothing of it.
+"""
+
+import importlib
+import math
+import sys
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from fleet_sim.contract import RuleRecord, SpotRegistry, Telemetry
+from fleet_sim.engine.encoding import encoder
+from fleet_sim.engine.outbox import Composer
+from fleet_sim.measure.accuracy import FREE, OCCUPIED, UNKNOWN, Comparison, MapScore
+from fleet_sim.models.arrays import BoolArray, FloatArray, Int8Array
+from fleet_sim.models.gnss import STREET
+from fleet_sim.resources import data_dir
+from fleet_sim.scenario import Scenario, loads
+from fleet_sim.world import World
+
+FLOW_PER_H = 120
+"""Cars that pass a kerb on a quiet street (assumption), as in the models' checks of a map."""
+LOOK_EVERY_S = 300
+GENERATED = "generated"
+_MEAN_SPEED = 0.85
+"""Of the limit, with what crossings cost: sizes the fleet, judges nothing."""
+_CODES = {"free": FREE, "occupied": OCCUPIED, "unknown": UNKNOWN}
+MAP, PERFECT, UNMATCHED = "map", "perfect looks", "no matching"
+FIXES = "each fix by itself"
+NO_DECAY, LAST, MEAN = "no decay", "last look", "mean of looks"
+
+
+class Cloud(NamedTuple):
+    """The processor's modules."""
+
+    logic: Any
+    matching: Any
+    pipeline: Any
+    spots: Any
+    track: Any
+
+    @classmethod
+    def load(cls) -> "Cloud":
+        folder = str(data_dir("lambdas"))
+        if folder not in sys.path:
+            sys.path.append(folder)
+        return cls(
+            *(importlib.import_module(f"telemetry_processor.{name}") for name in cls._fields)
+        )
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What is driven: all streets have reception class street and this limit."""
+
+    city: str = GENERATED
+    """`generated`, or the file of an OpenStreetMap extract."""
+    penetration: float = 0.06
+    """Share of `FLOW_PER_H` that the fleet is meant to be, 0-1."""
+    speed_kmh: float = 30.0
+    occupancy: float = 0.65
+    hours: float = 1.0
+    """Compared every five minutes, after the warm-up."""
+    warm_up_h: float = 1.0
+    seed: int = 11
+    """Not one of those that the processor's sensor model was calibrated with."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    case: Case
+    vehicles: int
+    stalls: int
+    passes_per_h: float
+    """Of the fleet, of a kerb that has stalls, as they were."""
+    bursts_kmh: float
+    """Mean speed of the vehicles while their sensors were on."""
+    taken: float
+    """Share of stalls at the end."""
+    median_age_s: float
+    """Of the newest look at a stall, over the stalls that were ever looked at."""
+    scores: dict[str, MapScore]
+
+
+class _Memory:
+    """What a spots table would hold."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._spots = cloud.spots
+        self.states: dict[str, Any] = {}
+        self.looks: dict[str, list[Any]] = defaultdict(list)
+
+    def add(self, run: str, spot_id: str, look: Any) -> None:
+        state = self.states.get(spot_id) or self._spots.SpotState(run, ())
+        merged = self._spots.merge(state, [(run, look)])
+        if merged is not None:
+            self.states[spot_id] = merged
+            self.looks[spot_id].append(look)
+
+    def told(
+        self, registry: SpotRegistry, now_ms: float, relax_ms: float
+    ) -> tuple[FloatArray, Int8Array]:
+        """`p_occupied` as of now, and the states as they are served, [spots]."""
+        n, usual = len(registry.spots), self._spots.USUAL
+        p, state = np.full(n, usual), np.full(n, UNKNOWN, np.int8)
+        for k, spot in enumerate(registry.spots):
+            held = self.states.get(spot.id)
+            if held is not None:
+                belief = self._spots.belief(held, relax_ms=relax_ms)
+                fade = math.exp((belief.last_seen_ms - now_ms) / relax_ms)
+                p[k] = usual + (belief.p_occupied - usual) * fade
+                state[k] = _CODES[belief.state]
+        return p, state
+
+
+class _Run:
+    """One case as it is driven."""
+
+    def __init__(self, case: Case, *, ablate: bool) -> None:
+        self.cloud = Cloud.load()
+        self.case, self.ablate = case, ablate
+        roads = World(scenario_of(case, 1)).city.roads
+        share = case.penetration * FLOW_PER_H / (_MEAN_SPEED * case.speed_kmh)
+        self.scenario = scenario_of(case, max(1, round(share * roads.length.sum() / 1000)))
+        self.world = World(self.scenario)
+        roads = self.world.city.roads
+        roads.reception[:] = STREET
+        roads.limit_mps[:] = case.speed_kmh / 3.6
+        self.registry = self.world.city.to_registry()
+        self.index = self.cloud.spots.SpotIndex(self.registry)
+        self.number = {spot.id: k for k, spot in enumerate(self.registry.spots)}
+        names = (MAP, PERFECT, *((UNMATCHED, FIXES) if ablate else ()))
+        self.memory = {name: _Memory(self.cloud) for name in names}
+        more = (NO_DECAY, LAST, MEAN) if ablate else ()
+        segment = self.world.city.stalls.edge
+        self.compared = {name: Comparison(segment) for name in (*names, *more)}
+        self.ages: list[float] = []
+        self._tracks: dict[str, Any] = {}
+
+    def take(self, record: RuleRecord) -> None:
+        """One record through track and matching."""
+        track, matching = self.cloud.track, self.cloud.matching
+        held = self._tracks.get(record.vin) or track.Track()
+        self._tracks[record.vin], stretches = track.advance(
+            held, record.run, [record], self.index.near_cm
+        )
+        occupied = self.world.occupied
+        for stretch in stretches:
+            for spot_id, look in matching.judge(self.index, record.vin, stretch):
+                self.memory[MAP].add(record.run, spot_id, look)
+                llr = 6.0 if occupied[self.number[spot_id]] else -6.0
+                sure = msgspec.structs.replace(look, llr=llr)
+                self.memory[PERFECT].add(record.run, spot_id, sure)
+            if self.ablate:
+                self._place(UNMATCHED, record, stretch)
+                for burst in stretch.bursts:
+                    self._place(FIXES, record, stretch._replace(bursts=(burst,)))
+
+    def _place(self, name: str, record: RuleRecord, stretch: Any) -> None:
+        """Looks of a stretch where its fixes put it, into that memory."""
+        judge = self.cloud.matching.judge
+        for spot_id, look in judge(self.index, record.vin, stretch, reach_m=0.0):
+            self.memory[name].add(record.run, spot_id, look)
+
+    def compare(self, now_ms: float) -> None:
+        truth = self.world.occupied.copy()
+        relax_ms = self.cloud.spots.RELAX_MS
+        for name, memory in self.memory.items():
+            self.compared[name].add(*memory.told(self.registry, now_ms, relax_ms), truth)
+        looks = self.memory[MAP].looks
+        self.ages += [(now_ms - seen[-1].ts) / 1000 for seen in looks.values()]
+        if self.ablate:
+            never = self.memory[MAP].told(self.registry, now_ms, 1e15)
+            self.compared[NO_DECAY].add(*never, truth)
+            last, mean = (np.full(truth.size, self.cloud.spots.USUAL) for _ in range(2))
+            for spot_id, seen in looks.items():
+                taken = [look.llr > 0 for look in seen]
+                last[self.number[spot_id]] = taken[-1]
+                mean[self.number[spot_id]] = np.mean(taken)
+            for name, p in ((LAST, last), (MEAN, mean)):
+                self.compared[name].add(p, _called(p), truth)
+
+
+def _called(p: FloatArray) -> Int8Array:
+    return np.where(p > 0.5, OCCUPIED, FREE).astype(np.int8)
+
+
+def scenario_of(case: Case, vehicles: int) -> Scenario:
+    where = "generate: {blocks: [8, 8], centre: 0%, tunnel: false}"
+    if case.city != GENERATED:
+        where = f"osm: {case.city}"
+    return loads(
+        f"name: parking\nseed: {case.seed}\ncity: {{{where}}}\n"
+        f"fleet: [{{group: cars, count: {vehicles}, parked: 5%, radio: none, "
+        f"max_speed: {case.speed_kmh:g}km/h, telemetry: {{period: 1s}}}}]\n"
+        f"phases: [{{name: all, duration: 24h, parking: {{occupancy: {case.occupancy:.0%}}}}}]\n",
+        name="bench parking",
+    )
+
+
+def records(scenario: Scenario, world: World, first: int, count: int) -> Any:
+    """`count` seconds of all vehicles' records from second `first` on, a list a second."""
+    everyone = np.arange(world.n)
+    firmware = dict.fromkeys(world.vins, "1.0.0")
+    encode = encoder(scenario.fleet[0].telemetry.encoding, "bench", firmware)
+    compose = Composer(scenario, world, everyone, encode)
+    decode = msgspec.json.Decoder(Telemetry).decode
+    for second in range(first, first + count):
+        world.step(1.0)
+        yield [_ruled(decode(data)) for data in compose.compose(everyone, [second] * world.n)]
+
+
+def _ruled(message: Telemetry) -> RuleRecord:
+    """As IoT Core's rule hands it on."""
+    values = {name: getattr(message, name) for name in message.__struct_fields__}
+    return RuleRecord(**values, thing=message.vin, iot_ms=message.ts)
+
+
+def drive(case: Case, *, ablate: bool = False) -> Result:
+    """Drive one case; `ablate` also scores the map without each of its parts."""
+    run = _Run(case, ablate=ablate)
+    world, roads = run.world, run.world.city.roads
+    kerbs = np.unique(world.city.stalls.edge)
+    beside: BoolArray = np.zeros(roads.n_edges, dtype=np.bool_)
+    beside[kerbs] = True
+    driven_m = 0.0
+    speeds: list[float] = []
+    before = world.fleet.odo.copy()
+    warm_up_s = round(case.warm_up_h * 3600)
+    seconds = warm_up_s + round(case.hours * 3600)
+    for second, sent in enumerate(records(run.scenario, world, 1, seconds), start=1):
+        for record in sent:
+            run.take(record)
+            if record.sonar is not None:
+                speeds.append(record.speed_mps * 3.6)
+        driven_m += float((world.fleet.odo - before)[beside[world.fleet.edge]].sum())
+        before = world.fleet.odo.copy()
+        if second > warm_up_s and second % LOOK_EVERY_S == 0:
+            run.compare((run.scenario.clock.start.timestamp() + second) * 1000)
+    return Result(
+        case=case,
+        vehicles=world.n,
+        stalls=world.city.stalls.n,
+        passes_per_h=driven_m / float(roads.length[kerbs].sum()) / (seconds / 3600),
+        bursts_kmh=float(np.mean(speeds)),
+        taken=float(world.occupied.mean()),
+        median_age_s=float(np.median(run.ages)),
+        scores={name: compared.score() for name, compared in run.compared.items()},
+    )
