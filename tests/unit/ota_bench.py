@@ -236,6 +236,23 @@ class Bench:
 
     # -- to the end -------------------------------------------------------------------------------
 
+    def go_on(self, cut: int | None = None) -> None:
+        """The one next thing that happens when nothing goes wrong."""
+        if self.agent is None:
+            self.power_on(cut)
+        elif not self.connected:
+            self.connect(cut)
+        elif self.up:
+            self.deliver_up()
+        elif self.down:
+            self.deliver_down(cut)
+        elif self.fetch is not None:
+            self.fetch_some(LENGTH // 2, cut)
+        elif self.busy is not None:
+            self.work_ends(cut)
+        else:
+            self.tick(5.0, cut)
+
     def run(self, rounds: int = 400) -> None:
         """Everything that can happen does, until all is over."""
         for _ in range(rounds):

@@ -266,6 +266,26 @@ def test_power_lost_in_the_self_test_brings_the_old_image_back() -> None:
     assert made.slots.running == Firmware("1.0.0", 1)
 
 
+@pytest.mark.parametrize("defect", ["none", "boot", "self-test"])
+def test_power_lost_after_any_command_of_an_update_leaves_the_truth_on_record(defect: str) -> None:
+    """Each event on the way, and each number of the commands that it brings."""
+    lost = 0
+    for step in range(60):
+        for cut in range(5):
+            made = bench(Firmware("1.1.0", 2, defect))  # type: ignore[arg-type]
+            for _ in range(step):
+                made.go_on()
+            made.go_on(cut)
+            lost += made.agent is None
+            made.run()
+            runs_new = made.slots.committed.release == 2
+            assert runs_new == (made.statuses["j1"] == "SUCCEEDED"), (step, cut)
+            assert made.slots.committed.defect == "none"
+            assert max(made.slots.commits.values(), default=0) <= 1
+            assert max(made.trials.values(), default=0) <= 1
+    assert lost > 100
+
+
 @pytest.mark.parametrize("state", [S.CHECKING, S.DOWNLOADING, S.WAITING, S.INSTALLING])
 def test_a_job_that_is_cancelled_before_the_new_slot_is_marked_changes_nothing(
     state: UpdateState,

@@ -31,6 +31,18 @@ class Interleavings(RuleBasedStateMachine):
     def another_job(self, release: int) -> None:
         self.bench.create(f"j{len(self.bench.wanted)}", release)
 
+    @rule(steps=st.integers(1, 25), cut=CUTS)
+    def go_on(self, steps: int, cut: int | None) -> None:
+        """As if nothing went wrong, up to a moment that random steps alone seldom reach."""
+        for _ in range(steps - 1):
+            self.bench.go_on()
+        self.bench.go_on(cut)
+
+    @rule()
+    def lose_an_answer(self) -> None:
+        if self.bench.down:
+            self.bench.down.popleft()
+
     @rule(cut=CUTS)
     def connect(self, cut: int | None) -> None:
         self.bench.connect(cut)
@@ -131,4 +143,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestInterleavings.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
