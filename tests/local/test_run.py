@@ -242,7 +242,7 @@ def test_a_broken_pipeline_is_named_message_by_message(
 
 
 def test_every_metric_a_run_measures_is_known_to_the_validator(tmp_path: Path) -> None:
-    path = write_scenario(tmp_path, "3s")
+    path = write_scenario(tmp_path, "15s")  # until a street was left and judged
     options = engine.Options(out=tmp_path / "run", state_dir=tmp_path / "state")
     with (tmp_path / "console.txt").open("w") as output:
         summary, _ = engine.run_scenario(path, options, Console(file=output))
