@@ -23,6 +23,8 @@ DELAY_S = 0.05
 """What readings take through the vehicle's network; the sensor's cycle runs free, so that each
 vehicle's last sample is up to a cycle older than that (assumption)."""
 _KEEP_S, _EVERY_S = 1.1, 0.05
+_END_M = 1e-6
+"""A vehicle may stand at an edge's very end, where no cell is."""
 
 
 class Path:
@@ -46,22 +48,28 @@ class Path:
     def back_m(
         self, idx: IntArray, ages_s: FloatArray, now_s: float, odo: FloatArray
     ) -> FloatArray:
-        """How far behind its present place each vehicle was `ages_s` [a] ago, m, [k, a].
+        """How far behind its present place each vehicle was `ages_s` [a] ago, m, [a, k].
 
         Linear between remembered steps; NaN for times before the run began.
         """
         order = (self._next + np.arange(self._t.size)) % self._t.size
         order = order[np.isfinite(self._t[order])]
         t = np.append(self._t[order], now_s)
-        rows = np.concatenate((self._odo[np.ix_(order, idx)], odo[None, idx]))
+        here = odo[idx]
+        behind = np.empty((t.size, idx.size))
+        np.subtract(here, self._odo[order[:, None], idx], out=behind[:-1])
+        behind[-1] = 0.0
         at = now_s - ages_s
-        j = np.clip(np.searchsorted(t, at, side="right"), 1, t.size - 1)
-        width = np.maximum(t[j] - t[j - 1], 1e-12)
-        share = np.clip((at - t[j - 1]) / width, 0.0, 1.0)
-        then = rows[j - 1] + share[:, None] * (rows[j] - rows[j - 1])
-        back = odo[None, idx] - then
-        back[at < t[0] - 1e-9] = np.nan
-        return np.asarray(back.T)
+        j = np.minimum(np.maximum(np.searchsorted(t, at, side="right"), 1), t.size - 1) - 1
+        width = np.maximum(t[j + 1] - t[j], 1e-12)
+        share = np.minimum(np.maximum((at - t[j]) / width, 0.0), 1.0)
+        back: FloatArray = (behind[1:] - behind[:-1])[j]
+        back *= share[:, None]
+        back += behind[j]
+        before = at < t[0] - 1e-9
+        if before.any():
+            back[before] = np.nan
+        return back
 
 
 def delay_s(idx: IntArray) -> FloatArray:
@@ -100,13 +108,16 @@ def sense(
         who = idx[rows]
         # One more moment than samples: a free-running cycle lies between two of them.
         ages = DELAY_S + np.arange(SAMPLES, -1, -1) / ULTRASONIC.rate_hz
-        phase = _phase(who)[:, None]
+        phase = _phase(who)
         grid = path.back_m(who, ages, now_s, fleet.odo)
-        back = grid[:, 1:] + phase * (grid[:, :-1] - grid[:, 1:])
-        at_s = now_s - ages[1:] - phase / ULTRASONIC.rate_hz
-        met = _met_on_the_way(fleet, kerb, who, back, at_s, preset)
+        back = grid[:-1] - grid[1:]
+        back *= phase
+        back += grid[1:]
+        at_s = (now_s - ages[1:])[:, None] - phase * (1.0 / ULTRASONIC.rate_hz)
+        # By vehicle from here on: what stands along one kerb is close together in memory.
+        met = _met_on_the_way(fleet, kerb, who, back.T.ravel(), at_s.T.ravel(), preset)
         readings[rows] = measure_cm(
-            met.range_m,
+            met.range_m.reshape(rows.size, SAMPLES),
             draws.take(rows),
             preset,
             incidence_deg=met.incidence_deg,
@@ -125,19 +136,29 @@ def _met_on_the_way(
     at_s: FloatArray,
     preset: UltrasonicPreset,
 ) -> Echoes:
-    """What was met `back` [k, samples] m ago, at `at_s` [k, samples]; [k, samples]."""
-    roads = fleet.city.roads
-    s = fleet.x[who, None] - back
-    before = s < 0
-    edge = np.where(before, fleet.prev_edge[who, None], fleet.edge[who, None])
-    s = np.where(before, s + roads.length[edge], s)
-    known = (edge >= 0) & (s >= 0) & (at_s >= fleet.on_road_since_s[who, None])
-    edge, s = edge[known], np.minimum(s[known], roads.length[edge[known]] - 1e-6)
-    sensor = np.broadcast_to((fleet.right_m(who) + CAR_HALF_WIDTH_M)[:, None], known.shape)[known]
-    noise = np.broadcast_to(noise_db(fleet.v[who])[:, None], known.shape)[known]
-    found = echoes(kerb, edge, s, sensor, at_s[known], noise, preset)
-    none = np.full(known.shape, np.inf)
-    on_the_way = Echoes(none, *(np.zeros(known.shape) for _ in range(3)))
-    for whole, part in zip(on_the_way, found, strict=True):
-        whole[known] = part
-    return on_the_way
+    """What was met `back` m ago, at `at_s`; both, and what it answers, [k * samples]."""
+    length = fleet.city.roads.length
+    samples = back.size // who.size
+    edge = fleet.edge[who]
+    s = np.minimum(fleet.x[who], length[edge] - _END_M).repeat(samples)
+    s -= back
+    edge = edge.repeat(samples)
+    crossed = np.flatnonzero(s < 0.0)
+    edge[crossed] = before = fleet.prev_edge[who[crossed // samples]]
+    s[crossed] = np.minimum(s[crossed] + length[before], length[before] - _END_M)
+    # NaN, from before the run, is no place either.
+    known = s >= 0.0
+    known[crossed[before < 0]] = False
+    since_s = fleet.on_road_since_s[who]
+    if since_s.max() > at_s[0] - 2.0:  # no sample is that old
+        known &= at_s >= since_s.repeat(samples)
+    sensor = (fleet.right_m(who) + CAR_HALF_WIDTH_M).repeat(samples)
+    noise = noise_db(fleet.v[who]).repeat(samples)
+    if known.all():
+        return echoes(kerb, edge, s, sensor, at_s, noise, preset)
+    at = np.flatnonzero(known)
+    part = echoes(kerb, edge[at], s[at], sensor[at], at_s[at], noise[at], preset)
+    whole = Echoes(np.full(known.size, np.inf), *(np.zeros(known.size) for _ in range(3)))
+    for to, found in zip(whole, part, strict=True):
+        to[at] = found
+    return whole

@@ -221,9 +221,11 @@ def test_a_car_in_a_driveway_is_seen_like_any_other() -> None:
     assert np.median(cm[-8:]) == pytest.approx(100 * (things.side[car] - 0.9), abs=12)
 
 
-def met(probe: Probe, stall: int, s: np.ndarray) -> beam.Met:
+def met(probe: Probe, stall: int, s: np.ndarray, when: float = np.inf) -> beam.Met:
     edge = np.full(s.size, probe.world.city.stalls.edge[stall])
-    return beam.meet(probe.kerb, edge, s, np.full(s.size, 0.9), np.full(s.size, np.inf))
+    found = beam.meet(probe.kerb, edge, s, np.full(s.size, 0.9), np.full(s.size, when))
+    order = np.argsort(found.at)
+    return beam.Met(*(column[order] for column in found))
 
 
 @pytest.mark.usefixtures("plain")
@@ -236,11 +238,11 @@ def test_a_flank_mirrors_and_a_corner_is_weaker_and_oblique() -> None:
     end = kerb.centre[0, stall] + kerb.half[0, stall]
     side = kerb.side[0, stall] - 0.9
     found = met(probe, stall, end + side * np.tan(np.radians([-40.0, 10.0, 14.9, 15.1])))
-    assert found.range_m[:3] == pytest.approx(side / np.cos(np.radians([0, 10, 14.9])))
-    assert found.range_m[3] == np.inf
-    assert found.incidence_deg[:3] == pytest.approx([0, 10, 14.9])
+    assert found.at.tolist() == [0, 1, 2]
+    assert found.range_m == pytest.approx(side / np.cos(np.radians([0, 10, 14.9])))
+    assert found.incidence_deg == pytest.approx([0, 10, 14.9])
     radius = np.array([FLANK_RADIUS_M, beam.CORNER_RADIUS_M, beam.CORNER_RADIUS_M])
-    assert found.target_db[:3] == pytest.approx(-10 * np.log10(1 + found.range_m[:3] / radius))
+    assert found.target_db == pytest.approx(-10 * np.log10(1 + found.range_m / radius))
 
 
 @pytest.mark.usefixtures("plain")
@@ -254,6 +256,38 @@ def test_a_car_that_stands_askew_is_nearer_at_one_end_and_seen_askew() -> None:
     found = met(probe, stall, np.array([middle - 1.5, middle, middle + 1.5]))
     assert found.range_m[2] - found.range_m[0] == pytest.approx(3 * np.tan(np.radians(3)))
     assert found.incidence_deg == pytest.approx([3.0] * 3)
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("nearer_m", [0.6, -0.6])
+def test_of_a_car_and_a_thing_in_one_beam_the_nearer_answers(nearer_m: float) -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    kerb, things = probe.kerb, probe.kerb.things
+    kerb.yaw_deg[0, stall] = 0.0
+    s = kerb.centre[0, [stall]]
+    cell = kerb.stalls.cell(kerb.stalls.edge[[stall]], s)
+    things.cell[cell], things.standing[0], things.centre[0] = 0, True, s[0]
+    things.yaw_deg[0], things.side[0] = 0.0, kerb.side[0, stall] - nearer_m
+    kerb.stalls.cell_background_m[cell] = 4.9
+    found = met(probe, stall, s)
+    assert found.at.tolist() == [0]
+    assert found.range_m[0] == pytest.approx(kerb.side[0, stall] - 0.9 - max(nearer_m, 0.0))
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_car_that_left_is_where_it_stood() -> None:
+    probe = Probe()
+    stall = stall_with_neighbours(probe)
+    probe.park(stall)
+    kerb = probe.kerb
+    middle, before = kerb.centre[:1, stall], kerb.side[0, stall] - 0.9
+    kerb.free(10.0, np.array([stall]))
+    kerb.side[0, stall] = before + 1.9  # where the next one will stand
+    kerb.yaw_deg[1, stall] = 0.0
+    assert met(probe, stall, middle, when=9.9).range_m == pytest.approx([before])
+    assert met(probe, stall, middle, when=10.1).at.size == 0
 
 
 def test_each_vehicle_has_its_own_delay_of_50_to_100_ms() -> None:
