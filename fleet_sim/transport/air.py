@@ -117,7 +117,9 @@ class Air:
 
     def _tick(self) -> None:
         self.now_s = self.loop.time()
-        target = int(self.now_s * _SLOTS_A_S)
+        # A loop with a clock in whole ms (uvloop's) wakes us at a slot's very end. Were that a
+        # rounding error too early, it would wake us again and again until its clock moves on.
+        target = int((self.now_s + 1e-6) * _SLOTS_A_S)
         for slot in range(self._swept + 1, target + 1):
             # First, so that nothing new overtakes what the stall has held.
             for layer in self._tries.pop(slot, ()):

@@ -138,6 +138,32 @@ def test_a_connection_opens_a_round_trip_late_and_bytes_take_half_of_one_each_wa
     assert this.loop.idle, "the clock runs only while something waits"
 
 
+class WholeMilliseconds(Loop):
+    """uvloop's clock: it stands still between two ms, and rounds timers to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers = 0
+
+    def call_at(self, at_s: float, call: Callable[..., None]) -> Any:
+        self.timers += 1
+        assert self.timers < 10_000, "it wakes us without end"
+        now_ms = round(self.now_s * 1e3)
+        return super().call_at((now_ms + max(0, round((at_s - self.now_s) * 1e3))) / 1e3, call)
+
+
+def test_a_clock_of_whole_ms_wakes_it_once_a_slot() -> None:
+    this = Setup(rtt_s=20.0)
+    this.loop = loop = WholeMilliseconds()
+    this.air.loop = cast(asyncio.AbstractEventLoop, loop)
+    this.connect().loop.run(20.0)
+    loop.timers = 0
+    this.layer.write(b"up")
+    loop.run(11.0)
+    assert this.socket.bytes == b"up"
+    assert loop.timers <= 10.0 / SLOT_S + 2
+
+
 def test_a_slow_link_sends_one_after_the_other() -> None:
     this = Setup(rtt_s=0.02, bps=8_000).connect()  # 1000 bytes a second
     begin = this.loop.now_s

@@ -107,7 +107,9 @@ def test_each_group_senses_with_what_it_has() -> None:
     assert seen.sonar_ok[a].sum() > 5
     assert not seen.sonar_ok[b].any()
     assert (seen.range_cm[b] == 0).all()
-    assert seen.range_cm[a].max() <= 500 < seen.range_cm[c].max() <= 648
+    # What is so far away is rarely met, and rarely heard.
+    cm = np.stack([drive(made, 2).observe(np.arange(made.n)).range_cm for _ in range(10)])
+    assert cm[:, a].max() <= 500 < cm[:, c].max() <= 648
     assert seen.acc_m[b].min() > 60 > seen.acc_m[~b].max()
 
 
