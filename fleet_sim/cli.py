@@ -123,8 +123,8 @@ scenario_argument = click.argument("scenario", type=click.Path(path_type=Path))
     "--target",
     default="local",
     show_default=True,
-    help="local, aws (aws:443), or a broker without a cloud behind it: mqtt://HOST:PORT, mqtts://, "
-    "ws://HOST:PORT/PATH, wss://.",
+    help="local, aws (aws:443), or a broker without a cloud behind it: mqtt://HOST:PORT (several "
+    "with commas), mqtts://, ws://HOST:PORT/PATH, wss://.",
 )
 @click.option(
     "--broker",

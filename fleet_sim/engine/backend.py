@@ -15,7 +15,7 @@ from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
 from fleet_sim.contract import Spot, SpotRegistry
 from fleet_sim.engine.embedded import EmbeddedBroker
-from fleet_sim.engine.endpoint import TARGETS, Endpoint, parse
+from fleet_sim.engine.endpoint import TARGETS, Endpoint, parse_all
 from fleet_sim.engine.operate import deploy_with_steps, local_dir
 from fleet_sim.engine.progress import Steps
 from fleet_sim.measure.archived import ArchiveRow
@@ -146,14 +146,17 @@ class CloudBackend:
 
 
 class BrokerBackend:
-    """Any MQTT broker: connections, throughput and acknowledgement latency, no cloud."""
+    """An MQTT broker, or several that vehicles take in turn: connections, throughput and
+    acknowledgement latency, no cloud."""
 
     broken = False
 
-    def __init__(self, endpoint: Endpoint, identities: Path | None = None) -> None:
-        self.name = str(endpoint)
+    def __init__(self, *endpoints: Endpoint, identities: Path | None = None) -> None:
+        first, *more = endpoints
+        self.name = ",".join(str(endpoint) for endpoint in endpoints)
         self.api_url: str | None = None
-        self._link = endpoint.link()
+        places = tuple((endpoint.host, endpoint.port) for endpoint in more)
+        self._link = first.link()._replace(more=places)
         self._identities = identities
 
     def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
@@ -241,10 +244,10 @@ def open_backend(
         return CloudBackend(where, deployed_outputs(where), folder, None)
     if target == "embedded":
         return EmbeddedBackend()
-    endpoint = parse(target)
-    if endpoint is None:
+    endpoints = parse_all(target)
+    if not endpoints:
         raise TargetError(f"--target: {target!r} is not known (allowed: {TARGETS})")
-    return BrokerBackend(endpoint, endpoint.identities(state_dir))
+    return BrokerBackend(*endpoints, identities=endpoints[0].identities(state_dir))
 
 
 def _open_local(stack: str, state_dir: Path, steps: Steps, console: Console) -> Backend:

@@ -71,5 +71,26 @@ def parse(target: str) -> Endpoint | None:
     return Endpoint(scheme, match["host"].strip("[]"), port, path or _default_path(scheme))
 
 
+def parse_all(target: str) -> list[Endpoint]:
+    """The brokers that `target` names, separated by commas; none when it is no URL. `TargetError`
+    when one is wrong, or when they are not alike."""
+    found = []
+    for part in target.split(","):
+        endpoint = parse(part.strip())
+        if endpoint is None:
+            if "," in target:
+                raise TargetError(f"--target: {part.strip()!r} is no broker (allowed: {BROKERS})")
+            return []
+        found.append(endpoint)
+    if len(found) > 1 and any(endpoint.scheme != "mqtt" for endpoint in found):
+        # Names in certificates and paths of WebSockets would have to be kept by broker.
+        raise TargetError(
+            f"--target: several brokers, {target} (allowed: mqtt://HOST:PORT,mqtt://HOST:PORT,…)"
+        )
+    if len(set(found)) < len(found):
+        raise TargetError(f"--target: {target} names a broker twice (allowed: each once)")
+    return found
+
+
 def _default_path(scheme: str) -> str:
     return "/mqtt" if scheme in ("ws", "wss") else ""

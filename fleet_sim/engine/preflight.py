@@ -4,6 +4,7 @@ starts. Each failing check names the limit, the figure and the remedy in one lin
 import email.utils
 import http.client
 import ipaddress
+import math
 import os
 import re
 import resource
@@ -134,20 +135,26 @@ def source_addresses(text: str) -> tuple[str, ...]:
 # --- this machine ---------------------------------------------------------------------------------
 
 
-def check_machine(scenario: Scenario, shares: Sequence[Share], sources: Sequence[str]) -> None:
+def check_machine(
+    scenario: Scenario, shares: Sequence[Share], sources: Sequence[str], brokers: int = 1
+) -> None:
     """All that needs no target. `PreflightError`."""
-    check_cores(len(shares))
+    check_cores(len(shares), scenario.vehicles)
     check_descriptors(max(share.n for share in shares))
-    check_ports(scenario.vehicles, sources)
+    check_ports(scenario.vehicles, sources, brokers)
     check_memory(scenario, len(shares))
 
 
-def check_cores(shards: int) -> None:
-    """Shards that share a core slow one another down, and the schedule is what suffers."""
-    if shards > 2 * cores():
+def check_cores(shards: int, vehicles: int = 0) -> None:
+    """Shards that share a core slow one another down, and the schedule is what suffers. More than
+    two a core are allowed only as far as `vehicles` need the files that they may open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = float("inf") if hard == resource.RLIM_INFINITY else max(1, hard - SPARE_DESCRIPTORS)
+    most = max(2 * cores(), math.ceil(vehicles / room))
+    if shards > most:
         raise PreflightError(
             f"--shards: {shards} processes on {cores()} cores would wait for one another "
-            f"(allowed: at most {2 * cores()}; --shards auto takes {cores()})"
+            f"(allowed: at most {most}; --shards auto takes {cores()})"
         )
 
 
@@ -176,14 +183,16 @@ def ephemeral_ports(
     return int(first), int(last)
 
 
-def check_ports(vehicles: int, sources: Sequence[str]) -> None:
-    """A port a connection from each source address to one broker."""
+def check_ports(vehicles: int, sources: Sequence[str], brokers: int = 1) -> None:
+    """A port a connection from each source address, or from the system's own to each broker: an
+    address that is asked for is bound before it is known which broker the port is for."""
     first, last = ephemeral_ports()
     ports, addresses = last - first + 1, max(1, len(sources))
-    if vehicles > ports * addresses:
+    if vehicles > ports * (addresses if sources else brokers):
         more = -(-vehicles // ports)
         raise PreflightError(
-            f"{vehicles} connections to one broker need as many ports, and there are {ports} "
+            f"{vehicles} connections to {brokers} broker{'s' if brokers > 1 else ''} need as many "
+            f"ports, and there are {ports} "
             f"({first}-{last}, net.ipv4.ip_local_port_range) for each of {addresses} source "
             f"address{'es' if addresses > 1 else ''}: give {more} with --source-ip, or widen the "
             "range"
@@ -225,10 +234,15 @@ def check_memory(scenario: Scenario, shards: int) -> None:
 
 
 def check_target(link: LinkSettings, vehicles: int) -> None:
-    """Open one connection as the first vehicle would, TLS handshake included, and close it.
+    """Open one connection to each broker as a vehicle would, TLS handshake included, and close it.
 
     `ConnectError` names the address and what went wrong.
     """
+    for host, port in ((link.host, link.port), *link.more):
+        _check_broker(link._replace(host=host, port=port), vehicles)
+
+
+def _check_broker(link: LinkSettings, vehicles: int) -> None:
     where = f"{link.host}:{link.port}"
     source = (link.source_ips[0], 0) if link.source_ips else None
     try:

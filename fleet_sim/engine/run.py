@@ -19,6 +19,7 @@ from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.cluster import Cluster
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.connection import read_password, with_mqtt
+from fleet_sim.engine.endpoint import parse_all
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
@@ -128,7 +129,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     cluster = None
     if options.cluster is None:
         shares = share_out(scenario, shard_count(options.shards, scenario.vehicles, cores()))
-        check_machine(scenario, shares, sources)
+        check_machine(scenario, shares, sources, max(1, len(parse_all(options.target))))
     else:
         if sources:
             raise PreflightError("--source-ip: not with --cluster (allowed: nodes' own addresses)")

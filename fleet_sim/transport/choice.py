@@ -39,6 +39,7 @@ def check_settings(settings: LinkSettings) -> None:
     lacks = {
         "topic aliases": settings.topic_alias,
         "a server name that is not the host's": named,
+        "several brokers": bool(settings.more),
         "source addresses": bool(settings.source_ips) and settings.transport != "aiomqtt",
     }
     for what, asked in lacks.items():

@@ -269,10 +269,11 @@ class NativeTransport:
             outer = air = AirLayer(outer, self._air, i)
             link.below = link.below or air
         sources = settings.source_ips
+        host, port = settings.broker(i)
         await self.loop.create_connection(
             lambda: outer,
-            settings.host,
-            settings.port,
+            host,
+            port,
             local_addr=(sources[i % len(sources)], 0) if sources else None,
         )
         return "ready" if tls is None else await asyncio.shield(tls.outcome)

@@ -233,6 +233,27 @@ async def test_severed_before_the_attempt_took_its_first_step(bench: Bench) -> N
 
 
 @on_both_loops
+async def test_vehicles_of_a_cluster_take_its_brokers_in_turn_and_come_back_to_their_own(
+    bench: Bench,
+) -> None:
+    other = Broker()
+    await other.start()
+    try:
+        transport = await bench.connected(4, more=(("127.0.0.1", other.port),))
+        bench.broker.last("v2").cut()
+        other.last("v1").cut()
+        await until(lambda: len(bench.seen.online) == 6)
+        named = [
+            sorted(packet.client_id for packet in broker.packets(CONNECT))
+            for broker in (bench.broker, other)
+        ]
+        assert named == [["v0", "v2", "v2"], ["v1", "v1", "v3"]]
+        await transport.close(0.5)
+    finally:
+        await other.stop()
+
+
+@on_both_loops
 async def test_one_attempt_begins_when_another_ends_not_at_the_next_tick(bench: Bench) -> None:
     """Else a shard with few handshakes at once connects as fast as the ticks, not the broker."""
     transport = bench.transport(20, connect_rate=1e6, connect_concurrency=1)

@@ -7,11 +7,11 @@ from rich.console import Console
 
 from fleet_sim.cloud import manifest
 from fleet_sim.cloud.target import TargetError
-from fleet_sim.engine.endpoint import Endpoint, parse
+from fleet_sim.engine.endpoint import Endpoint, parse, parse_all
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.engine.provisioning import Order, provision, vins_of
 from fleet_sim.scenario import loads
-from fleet_sim.transport import Tls, WebSocket
+from fleet_sim.transport import LinkSettings, Tls, WebSocket
 from fleet_sim.world import World
 
 QUIET = Console(quiet=True)
@@ -42,6 +42,35 @@ def test_addresses(text, endpoint):
 def test_wrong_addresses_say_what_is_allowed(text):
     with pytest.raises(TargetError, match="mqtt://HOST:PORT, mqtts"):
         parse(text)
+
+
+def test_several_brokers_are_named_with_commas():
+    assert parse_all("mqtt://a:1, mqtt://b:2") == [
+        Endpoint("mqtt", "a", 1),
+        Endpoint("mqtt", "b", 2),
+    ]
+    assert parse_all("wss://a") == [Endpoint("wss", "a", 443, "/mqtt")]
+    assert parse_all("local") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("mqtt://a:1,local", "'local' is no broker"),
+        ("mqtt://a:1,", "'' is no broker"),
+        ("mqtts://a,mqtts://b", "several brokers, mqtts://a,mqtts://b"),
+        ("mqtt://a:1,mqtt://b,mqtt://a:1", "names a broker twice"),
+    ],
+)
+def test_brokers_that_do_not_go_together(text, why):
+    with pytest.raises(TargetError, match=why):
+        parse_all(text)
+
+
+def test_vehicles_take_brokers_in_turn():
+    link = LinkSettings("a", 1, more=(("b", 2), ("c", 3)))
+    assert [link.broker(i) for i in range(4)] == [("a", 1), ("b", 2), ("c", 3), ("a", 1)]
+    assert LinkSettings("a", 1).broker(7) == ("a", 1)
 
 
 def test_other_targets_are_no_address():

@@ -59,6 +59,11 @@ def test_shards_that_would_wait_for_one_another_are_refused(
     check_cores(4)
     with pytest.raises(PreflightError, match=r"5 processes on 2 cores .* at most 4; .* takes 2"):
         check_cores(5)
+    # A process may have 20,000 files open: 100,000 vehicles need six.
+    monkeypatch.setattr(preflight.resource, "getrlimit", lambda _: (20_000, 20_000))
+    check_cores(6, vehicles=100_000)
+    with pytest.raises(PreflightError, match="at most 6"):
+        check_cores(7, vehicles=100_000)
 
 
 def test_source_addresses_are_single_ones_and_ranges() -> None:
@@ -97,6 +102,7 @@ def test_ports_count_once_a_source_address(tmp_path: Path, monkeypatch: pytest.M
     assert ephemeral_ports(table) == (32_768, 60_999)
     monkeypatch.setattr(preflight, "ephemeral_ports", lambda: (32_768, 60_999))
     check_ports(28_232, [])
+    check_ports(56_000, [], brokers=2)
     check_ports(80_000, ["127.0.0.2", "127.0.0.3", "127.0.0.4"])
     with pytest.raises(PreflightError, match=r"28232 \(32768-60999, .*\) .*: give 4 with") as error:
         check_ports(100_000, [])
