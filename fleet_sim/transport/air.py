@@ -86,13 +86,13 @@ class Air:
             self.stalled[i] = 0
             layer = self.layers[i]
             if layer is not None:
-                slot = int(layer.next_try_s(self.loop.time()) * _SLOTS_A_S) + 1
+                slot = self._slot(layer.next_try_s(self.loop.time()))
                 self._tries.setdefault(slot, []).append(layer)
                 self._run()
 
     def put(self, calendar: Calendar, at_s: float, layer: "AirLayer", what: bytes | Mark) -> None:
         """Let `what` go on at `at_s`, which is not in the past."""
-        slot = int(at_s * _SLOTS_A_S) + 1
+        slot = self._slot(at_s)
         waiting = calendar.get(slot)
         if waiting is None:
             calendar[slot] = [layer, what]
@@ -101,6 +101,12 @@ class Air:
             waiting.append(layer)
             waiting.append(what)
 
+    def _slot(self, at_s: float) -> int:
+        """The slot at whose end `at_s` is past. Never one that was swept: `at_s` may be now, and
+        the sweep rounds up; nobody would look there again."""
+        slot = int(at_s * _SLOTS_A_S)
+        return (slot if slot > self._swept else self._swept) + 1
+
     def stop(self) -> None:
         """Let nothing more pass."""
         if self._ticker is not None:
@@ -108,7 +114,7 @@ class Air:
 
     def _run(self) -> None:
         if self._ticker is None:
-            self._swept = int(self.loop.time() * _SLOTS_A_S)
+            self._swept = max(self._swept, int(self.loop.time() * _SLOTS_A_S))
             self._sleep()
 
     def _sleep(self) -> None:
@@ -121,6 +127,7 @@ class Air:
         # rounding error too early, it would wake us again and again until its clock moves on.
         target = int((self.now_s + 1e-6) * _SLOTS_A_S)
         for slot in range(self._swept + 1, target + 1):
+            self._swept = slot  # what this slot's work puts there now would be forgotten
             # First, so that nothing new overtakes what the stall has held.
             for layer in self._tries.pop(slot, ()):
                 try:
@@ -139,7 +146,6 @@ class Air:
                     layer.arrive(what)
                 except Exception as error:  # noqa: BLE001
                     layer.crash(error)
-        self._swept = target
         self._ticker = None
         if self.up or self.down or self._tries:
             self._sleep()

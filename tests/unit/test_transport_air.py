@@ -164,6 +164,24 @@ def test_a_clock_of_whole_ms_wakes_it_once_a_slot() -> None:
     assert loop.timers <= 10.0 / SLOT_S + 2
 
 
+def test_what_is_written_while_a_slot_is_swept_is_not_forgotten() -> None:
+    """A link without a round trip time lets it go on now: into a slot that is over."""
+    this = Setup(rtt_s=0.0)
+    loop = WholeMilliseconds()
+    loop.now_s = 20_000.0  # every sixth slot's end, in s, is a rounding error before it in slots
+    this.loop = loop
+    this.air.loop = cast(asyncio.AbstractEventLoop, loop)
+    this.connect()
+    this.above.data_received = lambda data: this.layer.write(data)  # type: ignore[method-assign]
+    for _ in range(2_000):
+        this.layer.data_received(b"x")
+        loop.run(SLOT_S * 0.6)
+        loop.timers = 0
+    loop.run(1.0)
+    assert len(this.socket.bytes) == 2_000
+    assert loop.idle
+
+
 def test_a_slow_link_sends_one_after_the_other() -> None:
     this = Setup(rtt_s=0.02, bps=8_000).connect()  # 1000 bytes a second
     begin = this.loop.now_s
