@@ -97,9 +97,6 @@ class LinkSettings(NamedTuple):
 
     host: str
     port: int
-    more: tuple[tuple[str, int], ...] = ()
-    """Host and port of further brokers of a cluster: vehicles take them in turn, and each comes
-    back to its own."""
     transport: Kind = "native"
     """The client that speaks MQTT: ours, or a library's; `memory` connects to nothing, and every
     message is acknowledged at once."""
@@ -140,6 +137,9 @@ class LinkSettings(NamedTuple):
     window: int = 64
     store_limit: int = 1_000
     backoff: Backoff = Backoff()
+    more: tuple[tuple[str, int], ...] = ()
+    """Host and port of further brokers of a cluster: vehicles take them in turn, and each comes
+    back to its own."""
 
     def broker(self, i: int) -> tuple[str, int]:
         """Host and port of vehicle i's broker."""

@@ -133,7 +133,7 @@ def test_ctrl_c_reaches_every_shard_and_the_report_is_written(
     assert [line for line in processes_of(tmp_path) if "mosquitto" not in line] == []
 
 
-def test_ten_times_what_a_process_can_do_ends_soon_and_passes_nothing(
+def test_more_than_a_process_can_do_ends_soon_and_passes_nothing(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
     process = start(
@@ -147,7 +147,6 @@ def test_ten_times_what_a_process_can_do_ends_soon_and_passes_nothing(
     assert first.startswith("the generator could not hold the schedule: asked 80,000 messages/s")
     assert any("thresholds held, of a load that was not" in why for why in summary.run.reasons)
     assert summary.run.wall_s < 120  # of ten minutes
-    assert summary.generator.dropped > 0
     assert summary.generator.not_offered > summary.generator.sent
     assert summary.audit is not None
     assert summary.audit.unexplained == 0
