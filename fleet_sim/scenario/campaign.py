@@ -81,6 +81,52 @@ class CampaignConditions(Strict, frozen=True, kw_only=True):
     """Local time of day from and to which it may install; it may pass midnight. Unset: always."""
 
 
+class CampaignWaves(Strict, frozen=True, kw_only=True):
+    """In which portions vehicles are started."""
+
+    shares: Annotated[tuple[Fraction, ...], Meta(min_length=1, max_length=20)] = (
+        Fraction(0.01),
+        Fraction(0.05),
+        Fraction(0.25),
+        Fraction(1.0),
+    )
+    """Of the eligible vehicles, cumulated, rising to 100%."""
+    per_minute: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    """Starts a minute at most; unset: a wave starts at once."""
+    soak_s: Duration = field(name="soak", default=Duration(3_600))
+    """After a wave's last vehicle has ended, its gate stays open to late faults for so long."""
+
+
+class CampaignGate(Strict, frozen=True, kw_only=True):
+    """When the campaign is stopped: failures over those that have completed in the wave."""
+
+    max_failed: Fraction = Fraction(0.05)
+    """The gate fails above this share."""
+    min_executed: Annotated[int, Meta(ge=1)] = 5
+    """A running wave is judged once so many have completed."""
+    min_answered: Fraction = Fraction(0.5)
+    """A wave that ends with a smaller share completed pauses the campaign."""
+    on_failure: Literal["abort", "pause"] = "abort"
+    """What a failed gate does."""
+    in_progress: Literal["finish", "cancel"] = "finish"
+    """What an abort does to vehicles that have begun."""
+
+
+class CampaignRetry(Strict, frozen=True, kw_only=True):
+    """What is tried again before it counts as a failure."""
+
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    """Tries of a vehicle, the first included."""
+    backoff_s: Duration = field(name="backoff", default=Duration(600))
+    """Before the second try; doubled before each further one."""
+    budget: Fraction = Fraction(0.25)
+    """Retries of all vehicles together, as a share of the eligible ones."""
+    silent_s: Duration = field(name="silent", default=Duration(7_200))
+    """A vehicle in progress that says nothing for so long has failed this try."""
+    unreached_s: Duration = field(name="unreached", default=Duration(86_400))
+    """One that never asks for its job is given up after so long, and is no failure."""
+
+
 class Campaign(Strict, frozen=True, kw_only=True):
     """An update of the fleet's firmware. `fleet-sim rehearse` drives it; `run` leaves it out."""
 
@@ -88,6 +134,14 @@ class Campaign(Strict, frozen=True, kw_only=True):
     """What is installed."""
     preconditions: CampaignConditions = field(default_factory=CampaignConditions)
     """What must hold before."""
+    waves: CampaignWaves = field(default_factory=CampaignWaves)
+    """In which portions vehicles are started."""
+    gate: CampaignGate = field(default_factory=CampaignGate)
+    """When it is stopped."""
+    retry: CampaignRetry = field(default_factory=CampaignRetry)
+    """What is tried again, and what is given up."""
+    window: tuple[TimeOfDay, TimeOfDay] | None = None
+    """Local time of day in which vehicles are started; it may pass midnight. Unset: always."""
 
 
 def check_campaign(campaign: Campaign | None, groups: Sequence[Any]) -> Iterator[tuple[Path, str]]:
@@ -111,9 +165,17 @@ def check_campaign(campaign: Campaign | None, groups: Sequence[Any]) -> Iterator
     if bad > 1.0 + 1e-9:
         message = f"the shares add up to {bad * 100:g}% (allowed: at most 100% of the vehicles)"
         yield ("campaign", "firmware", "defect"), message
-    window = campaign.preconditions.window
-    if window is not None and window[0] == window[1]:
-        yield (
-            ("campaign", "preconditions", "window"),
-            f"{window[0]} to {window[1]} is no time at all (allowed: two different times)",
-        )
+    windows: tuple[tuple[Path, tuple[str, str] | None], ...] = (
+        (("campaign", "preconditions", "window"), campaign.preconditions.window),
+        (("campaign", "window"), campaign.window),
+    )
+    for path, window in windows:
+        if window is not None and window[0] == window[1]:
+            message = f"{window[0]} to {window[1]} is no time at all (allowed: two different times)"
+            yield path, message
+    shares = campaign.waves.shares
+    rising = all(a < b for a, b in zip((0.0, *shares), shares, strict=False))
+    if not rising or shares[-1] != 1.0:
+        listed = ", ".join(f"{share * 100:g}%" for share in shares)
+        message = f"{listed} is not allowed (allowed: shares that rise from above 0% to 100%)"
+        yield ("campaign", "waves", "shares"), message

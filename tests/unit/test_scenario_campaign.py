@@ -31,6 +31,13 @@ campaign: {}
         ("campaign.preconditions.window=['22:00', '22:00']",
          "campaign.preconditions.window: 22:00 to 22:00 is no time at all"),
         ("campaign.preconditions.window=['24:00', '05:00']", "a time of day in quotes"),
+        ("campaign.window=['22:00', '22:00']", "campaign.window: 22:00 to 22:00 is no time at all"),
+        ("campaign.waves.shares=[5%, 1%, 100%]",
+         "campaign.waves.shares: 5%, 1%, 100% is not allowed (allowed: shares that rise"),
+        ("campaign.waves.shares=[5%, 50%]", "campaign.waves.shares: 5%, 50% is not allowed"),
+        ("campaign.waves.shares=[0%, 100%]", "campaign.waves.shares: 0%, 100% is not allowed"),
+        ("campaign.gate.on_failure=hope", "campaign.gate.on_failure: 'hope' is not allowed"),
+        ("campaign.retry.attempts=11", "campaign.retry.attempts: 11 is not allowed"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(override: str, message: str) -> None:

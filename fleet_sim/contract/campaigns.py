@@ -1,0 +1,387 @@
+"""An update campaign: what is asked of the campaign service, and what it answers.
+
+Durations are seconds of real time. In a run whose clock is compressed the engine has divided them
+by the clock's speed already: only times of day (`Window`) know of simulated time, through `Clock`.
+Times of records are ms since the epoch, real time.
+"""
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+import msgspec
+
+from fleet_sim.contract.jobs import Minute, Preconditions, Version
+
+CampaignId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400)]
+Thing = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9:_-]{1,128}$")]
+Name = Annotated[str, msgspec.Meta(max_length=64)]
+
+MAX_VEHICLES = 8_000
+"""Of a request that lists them: they have to fit into one item of the table (400 KB)."""
+THINGS_A_JOB = 100
+"""Targets of one job at most (AWS IoT Device Management quotas)."""
+
+CampaignState = Literal[
+    "planned", "running", "soaking", "paused", "aborting", "aborted", "completed"
+]
+ENDED: frozenset[str] = frozenset({"aborted", "completed"})
+
+TargetStatus = Literal[
+    "waiting",
+    "queued",
+    "in_progress",
+    "retrying",
+    "succeeded",
+    "failed",
+    "rejected",
+    "unreached",
+    "canceled",
+]
+"""`waiting` for its turn, `queued` at the Jobs service, `retrying`: the next attempt waits for its
+back-off. The others are final: `failed` after all attempts, `rejected` by the vehicle,
+`unreached` never asked for its job in time, `canceled` with the campaign."""
+FINAL: frozenset[str] = frozenset({"succeeded", "failed", "rejected", "unreached", "canceled"})
+
+
+class _Asked(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """Base of what a caller sends."""
+
+
+class Clock(_Asked, frozen=True):
+    """What time it is in the fleet's world: `sim_s + (now - real_s) · speed`, s since the epoch."""
+
+    real_s: float = 0.0
+    sim_s: float = 0.0
+    speed: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
+class Waves(_Asked, frozen=True):
+    """In which portions the vehicles are started."""
+
+    shares: Annotated[tuple[Share, ...], msgspec.Meta(min_length=1, max_length=20)] = (
+        0.01,
+        0.05,
+        0.25,
+        1.0,
+    )
+    """Of the eligible vehicles, cumulated; rising to 1. A wave has one vehicle at least."""
+    per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Starts a minute at most; unset: a wave starts at once."""
+    soak_s: Seconds = 3_600.0
+    """After a wave's last vehicle has ended, its gate stays open to late faults for so long."""
+
+
+class Gate(_Asked, frozen=True):
+    """When a campaign is stopped. In each wave: failures over those that have completed in it."""
+
+    max_failed: Share = 0.05
+    """The gate fails above this share."""
+    min_executed: Annotated[int, msgspec.Meta(ge=1)] = 5
+    """While a wave runs, it is judged once so many have completed; at its end, with what there
+    is."""
+    min_answered: Share = 0.5
+    """A wave that ends with a smaller share completed is no evidence: the campaign is paused."""
+    on_failure: Literal["abort", "pause"] = "abort"
+    in_progress: Literal["finish", "cancel"] = "finish"
+    """What an abort does to vehicles that have begun. Cancelled, a vehicle that is already
+    rebooting finishes all the same, and the record does not say so."""
+
+
+class Retry(_Asked, frozen=True):
+    """What is tried again, with a job of its own, before it counts as a failure."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    """Tries of a vehicle, the first included."""
+    backoff_s: Seconds = 600.0
+    """Before the second try; doubled before each further one."""
+    budget: Share = 0.25
+    """Retries of all vehicles together, as a share of the eligible ones; beyond it a transient
+    failure counts at once."""
+    reasons: tuple[Name, ...] = ("download", "url", "write", "timeout")
+    """`statusDetails.reason` of what may be transient; `timeout` is a vehicle that fell silent."""
+
+
+class Timeouts(_Asked, frozen=True):
+    """When a vehicle that says nothing is given up."""
+
+    silent_s: Seconds = 7_200.0
+    """In progress, and nothing heard for so long."""
+    unreached_s: Seconds = 86_400.0
+    """Queued, and never asked for: it is no failure, and its job is cancelled."""
+
+
+class Window(_Asked, frozen=True):
+    """Local time of day in which vehicles are started."""
+
+    begin: Minute
+    end: Minute
+    """Minutes of the day, from the first to before the second; it may pass midnight."""
+    utc_offset_min: Annotated[int, msgspec.Meta(ge=-840, le=840)] = 0
+    """Of regions that `utc_offsets_min` does not name."""
+    utc_offsets_min: dict[Name, Annotated[int, msgspec.Meta(ge=-840, le=840)]] = {}
+
+
+class Candidate(_Asked, frozen=True):
+    """A vehicle that the operator names."""
+
+    thing: Thing
+    model: Name = ""
+    region: Name = ""
+    version: Version | Literal[""] = ""
+    """What it runs; empty: what its telemetry says."""
+
+
+class Eligibility(_Asked, frozen=True):
+    """Which vehicles take part: those of which all of this holds when the campaign is planned."""
+
+    models: tuple[Name, ...] = ()
+    """Empty: all."""
+    regions: tuple[Name, ...] = ()
+    min_version: Version | None = None
+    """Lowest and highest version that may be replaced, both included."""
+    max_version: Version | None = None
+    min_soc: Share = 0.0
+    """Of the newest telemetry; unknown counts as too low."""
+    flagged: bool = False
+    """Only those that fleet health has marked for an update."""
+
+
+class Image(_Asked, frozen=True):
+    """Where a model's image is."""
+
+    target: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Path in the signed metadata."""
+    image_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^{}\s]{1,2000}$")]
+    """Of the object in S3, not presigned: the Jobs service does that whenever a vehicle asks."""
+    metadata_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^{}\s]{1,2000}$")]
+
+
+class Firmware(_Asked, frozen=True):
+    """What is installed."""
+
+    version: Version
+    images: Annotated[dict[Name, Image], msgspec.Meta(min_length=1, max_length=50)]
+    """By model; the empty name serves models that are not named."""
+    url_life_s: Annotated[int, msgspec.Meta(ge=60, le=3_600)] = 900
+    """A presigned URL ends after so long; describing the job again renews it."""
+
+
+TemplateName = Literal["careful", "urgent", "everyone"]
+
+
+class CampaignRequest(_Asked, frozen=True):
+    """Body of `POST /campaigns`. What is left out comes from the template."""
+
+    firmware: Firmware
+    id: CampaignId | None = None
+    """Asking again with the same id and content makes no second campaign."""
+    template: TemplateName = "careful"
+    vehicles: Annotated[tuple[Candidate, ...], msgspec.Meta(max_length=MAX_VEHICLES)] | None = None
+    """Who may take part; unset: every vehicle that telemetry has come from."""
+    eligibility: Eligibility = Eligibility()
+    preconditions: Preconditions = Preconditions()
+    """For the vehicle itself, in the job's document."""
+    waves: Waves | None = None
+    gate: Gate | None = None
+    retry: Retry | None = None
+    timeouts: Timeouts | None = None
+    window: Window | None = None
+    clock: Clock = Clock()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A request's rules, complete."""
+
+    waves: Waves = Waves()
+    gate: Gate = Gate()
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    window: Window | None = None
+    clock: Clock = Clock()
+
+
+TEMPLATES: dict[str, Plan] = {
+    "careful": Plan(),
+    "urgent": Plan(
+        waves=Waves(shares=(0.05, 1.0), soak_s=900.0),
+        retry=Retry(backoff_s=120.0, budget=0.5),
+        timeouts=Timeouts(silent_s=3_600.0),
+    ),
+    # No gate stops a campaign at all: what one without waves and gates does, to compare with.
+    "everyone": Plan(waves=Waves(shares=(1.0,), soak_s=0.0), gate=Gate(max_failed=1.0)),
+}
+
+
+def plan_of(request: CampaignRequest) -> Plan:
+    """The template's rules, with what the request has of its own. `ValueError` names the field."""
+    template = TEMPLATES[request.template]
+    plan = Plan(
+        request.waves or template.waves,
+        request.gate or template.gate,
+        request.retry or template.retry,
+        request.timeouts or template.timeouts,
+        request.window or template.window,
+        request.clock,
+    )
+    shares = plan.waves.shares
+    if shares[-1] != 1.0 or any(a >= b for a, b in zip((0.0, *shares), shares, strict=False)):
+        raise ValueError(f"waves.shares: {list(shares)} (allowed: rising from above 0 to 1)")
+    if plan.window is not None and plan.window.begin == plan.window.end:
+        raise ValueError(
+            f"window: {plan.window.begin} to {plan.window.end} is no time at all "
+            "(allowed: two different minutes)"
+        )
+    low, high = request.eligibility.min_version, request.eligibility.max_version
+    if low and high and version_key(low) > version_key(high):
+        raise ValueError(
+            f"eligibility.min_version: {low} is above max_version {high} (allowed: at most that)"
+        )
+    return plan
+
+
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The service's record of one vehicle in a campaign."""
+
+    thing: str
+    wave: int
+    part: int
+    """Of the wave: vehicles that share a job, at most `THINGS_A_JOB`."""
+    model: str = ""
+    region: str = ""
+    status: TargetStatus = "waiting"
+    attempt: int = 0
+    """Jobs made for it so far."""
+    heard_s: float = 0.0
+    """When its status was last confirmed; when it was queued, at first. s since the epoch."""
+    due_s: float = 0.0
+    """`retrying`: when the next attempt begins."""
+    reason: str = ""
+    """Of its last failure."""
+    faulty: bool = False
+    """It broke after a successful installation."""
+
+
+class WaveCounts(msgspec.Struct, frozen=True):
+    """One wave, counted by its vehicles' records."""
+
+    wave: int
+    size: int
+    statuses: dict[str, int]
+    """By `TargetStatus`; those that are not there are 0."""
+    faulty: int
+    """Of those that succeeded."""
+
+    @property
+    def completed(self) -> int:
+        """The gate's denominator: silent vehicles are not in it."""
+        return sum(self.statuses.get(s, 0) for s in ("succeeded", "failed", "rejected"))
+
+    @property
+    def bad(self) -> int:
+        return sum(self.statuses.get(s, 0) for s in ("failed", "rejected")) + self.faulty
+
+    @property
+    def ended(self) -> bool:
+        return sum(self.statuses.get(s, 0) for s in FINAL) == self.size
+
+
+class CampaignView(msgspec.Struct, frozen=True):
+    """Answer of `GET /campaigns/{id}`."""
+
+    id: str
+    state: CampaignState
+    reason: str
+    """Why it is paused or aborted; empty otherwise."""
+    wave: int
+    """The current one, from 0."""
+    version: str
+    template: str
+    plan: Plan
+    created_by: str
+    created_ms: int
+    changed_ms: int
+    eligible: int
+    ineligible: dict[str, int]
+    """Vehicles that do not take part, by the first condition that did not hold."""
+    retries: int
+    waves: list[WaveCounts]
+    in_progress: int
+    success_rate: float | None
+    """Succeeded and not faulty over completed; null while none has completed."""
+
+
+class CampaignSummary(msgspec.Struct, frozen=True):
+    """One line of `GET /campaigns`."""
+
+    id: str
+    state: CampaignState
+    version: str
+    wave: int
+    created_by: str
+    created_ms: int
+
+
+class CampaignList(msgspec.Struct, frozen=True):
+    campaigns: list[CampaignSummary]
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """Who did what: a caller's ARN, or `update_manager` for what the gate decided."""
+
+    at_ms: int
+    who: str
+    action: str
+    detail: str = ""
+
+
+class AuditLog(msgspec.Struct, frozen=True):
+    """Answer of `GET /campaigns/{id}/audit`, oldest first."""
+
+    entries: list[AuditEntry]
+
+
+class TargetPage(msgspec.Struct, frozen=True):
+    """Answer of `GET /campaigns/{id}/vehicles`."""
+
+    vehicles: list[Target]
+    next: str | None = None
+
+
+class Fault(_Asked, frozen=True):
+    """Body of `POST /campaigns/{id}/faults`: vehicles that broke after they were updated."""
+
+    things: Annotated[tuple[Thing, ...], msgspec.Meta(min_length=1, max_length=1_000)]
+    reason: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
+METRICS_NAMESPACE = "OTAUpdates"
+IN_PROGRESS_METRIC, SUCCESS_RATE_METRIC = "InProgress", "SuccessRate"
+
+_JOB_ID = re.compile(r"^(?P<campaign>.+)-w(?P<wave>\d{1,2})-a(?P<attempt>\d{1,2})-[pv][0-9a-f]+$")
+
+
+def job_id(campaign: str, target: Target, attempt: int) -> str:
+    """Of a vehicle's n-th attempt. The first is shared by a part of a wave; a further one is the
+    vehicle's own. It follows from the record alone, so that whoever makes it makes it once."""
+    shared = f"p{target.part}" if attempt == 1 else f"v{_short(target.thing)}"
+    return f"{campaign}-w{target.wave}-a{attempt}-{shared}"
+
+
+def parse_job_id(name: str) -> tuple[str, int, int] | None:
+    """Campaign, wave and attempt; None for a job that is not of a campaign."""
+    found = _JOB_ID.match(name)
+    return (found["campaign"], int(found["wave"]), int(found["attempt"])) if found else None
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """To compare versions by."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def _short(thing: str) -> str:
+    return hashlib.sha256(thing.encode()).hexdigest()[:16]
