@@ -58,7 +58,7 @@ SHARDS = "shards"
 INTERRUPTED_DRAIN_S = 0.5
 INTERRUPTED_CLOUD_S = 1.5
 """After Ctrl-C everything together must take less than 5 s."""
-OVERLOADED_DRAIN_S = 20.0
+OVERLOADED_DRAIN_S = 5.0
 OVERLOADED_CLOUD_S = 30.0
 """After a run that was given up."""
 

@@ -38,6 +38,10 @@ SKIP_S = 5.0
 OVERLOADED_S, GIVE_UP_S = 1.0, 10.0
 """A shard that stays further behind its schedule than the first for the second gives up."""
 
+SETTLE_S = 2.0
+"""A drain whose time is up ends when no acknowledgement has come for so long, or for that time if
+it is shorter."""
+
 
 def duration_ns(scenario: Scenario) -> int:
     """Wall time of all phases."""
@@ -292,24 +296,41 @@ class Shard:
         self.cpu_s = time.process_time() - cpu_before
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until everything is sent and acknowledged, or no longer than `timeout_s`.
+        """Wait until everything is sent and acknowledged, or no longer than `timeout_s`: then what
+        is not sent yet is given up, and only acknowledgements are waited for, while they come.
 
         The world stands still now, so a vehicle without radio link would stay without: every link
         comes back, and what was stored is forwarded.
         """
         self._radio.end()
         deadline_ns = self.clock.now_ns() + round(timeout_s * _ONE_S)
-        while any(self.transport.backlog()) and self.clock.now_ns() < deadline_ns:
+        while any(self.transport.backlog()):
+            if self.clock.now_ns() >= deadline_ns:
+                self._give_up(self.transport.discard())
+                await self._settle(min(SETTLE_S, timeout_s))
+                return
             await self.clock.sleep(0.05)
+
+    async def _settle(self, patience_s: float) -> None:
+        """Wait for the acknowledgements of what is in flight, until none has come for that long."""
+        least = sum(self.transport.backlog())
+        progress_ns = self.clock.now_ns()
+        while least and self.clock.now_ns() - progress_ns < patience_s * _ONE_S:
+            await self.clock.sleep(0.05)
+            if (left := sum(self.transport.backlog())) < least:
+                least, progress_ns = left, self.clock.now_ns()
 
     async def close(self, timeout_s: float) -> None:
         """Disconnect; what was never sent is marked in the ledger as given up at shutdown."""
-        sent = self.ledger.column("sent_ns")
-        for message in await self.transport.close(timeout_s):
-            if not sent[message.token]:
-                self.ledger.dropped(message.token, DropCause.SHUTDOWN)
+        self._give_up(await self.transport.close(timeout_s))
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _give_up(self, messages: list[Message]) -> None:
+        sent = self.ledger.column("sent_ns")
+        for message in messages:
+            if not sent[message.token]:
+                self.ledger.dropped(message.token, DropCause.SHUTDOWN)
 
     def _step(self, sim_s: float) -> None:
         self.world.step(sim_s)

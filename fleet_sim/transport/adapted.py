@@ -146,6 +146,10 @@ class AdaptedTransport(ABC):
             sum(session.stored for session in self._sessions),
         )
 
+    def discard(self) -> list[Message]:
+        """As `Transport.discard`."""
+        return [message for session in self._sessions for message in session.discard()]
+
     @property
     def online(self) -> int:
         """Vehicles that are connected now."""

@@ -60,6 +60,9 @@ class Transport(Protocol):
     def backlog(self) -> tuple[int, int]:
         """Messages in flight and stored, over all vehicles."""
 
+    def discard(self) -> list[Message]:
+        """Give up what is stored, and return it; what is in flight may still be acknowledged."""
+
     async def close(self, timeout_s: float) -> list[Message]:
         """Disconnect all. Returns the messages that were never acknowledged. Raises the first error
         of a listener that was met where nobody waited for it."""

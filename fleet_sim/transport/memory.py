@@ -67,10 +67,13 @@ class MemoryTransport:
     def backlog(self) -> tuple[int, int]:
         return 0, sum(map(len, self._stored.values()))
 
-    async def close(self, timeout_s: float) -> list[Message]:
-        left = [message for stored in self._stored.values() for message in stored]
+    def discard(self) -> list[Message]:
+        stored = [message for queue in self._stored.values() for message in queue]
         self._stored.clear()
-        return left
+        return stored
+
+    async def close(self, timeout_s: float) -> list[Message]:
+        return self.discard()
 
     def _send(self, i: int, message: Message) -> None:
         t_ns = self._now_ns()

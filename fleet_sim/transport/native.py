@@ -135,6 +135,10 @@ class NativeTransport:
             sum(session.stored for session in self._sessions),
         )
 
+    def discard(self) -> list[Message]:
+        """As `Transport.discard`."""
+        return [message for session in self._sessions for message in session.discard()]
+
     @property
     def online(self) -> int:
         """Vehicles that are connected now."""

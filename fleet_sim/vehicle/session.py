@@ -247,6 +247,12 @@ class Session:
             return self._store.popleft()
         return None
 
+    def discard(self) -> list[Message]:
+        """Give up what is stored, oldest first; what is in flight still waits for its PUBACK."""
+        stored = list(self._store)
+        self._store.clear()
+        return stored
+
     def acknowledged(self, packet_id: int) -> Message | None:
         """PUBACK came. Returns the message it ends, or None for an unknown id (counted)."""
         message = self._inflight.pop(packet_id, None)

@@ -69,6 +69,55 @@ def build(clock: JumpClock, broker: Broker, text: str = SCENARIO) -> Shard:
     return Shard(scenario, world, run="r1", clock=clock, make_transport=connect_by)
 
 
+class SlowBroker(MemoryTransport):
+    """Has one message in flight at a time, over all vehicles, and acknowledges it after 0.3 s."""
+
+    def __init__(self, n: int, listener: Listener, clock: JumpClock) -> None:
+        super().__init__(n, listener, now_ns=clock.now_ns)
+        self._to, self._clock = listener, clock
+        self._waiting: list[Message] = []
+        self._due_ns = 0
+
+    def publish(self, i: int, message: Message) -> None:
+        self._waiting.append(message)
+        if len(self._waiting) == 1:
+            self._send_first()
+
+    def _send_first(self) -> None:
+        self._to.on_sent(self._waiting[0].token, self._clock.now_ns(), False)
+        self._due_ns = self._clock.now_ns() + 300_000_000
+
+    def backlog(self) -> tuple[int, int]:
+        if self._waiting and self._clock.now_ns() >= self._due_ns:
+            self._to.on_acknowledged(self._waiting.pop(0).token, self._clock.now_ns(), 0)
+            if self._waiting:
+                self._send_first()
+        return int(bool(self._waiting)), max(0, len(self._waiting) - 1)
+
+    def discard(self) -> list[Message]:
+        stored, self._waiting = self._waiting[1:], self._waiting[:1]
+        return stored
+
+    async def close(self, timeout_s: float) -> list[Message]:
+        return self._waiting
+
+
+async def test_a_drain_whose_time_is_up_sends_nothing_more_and_waits_for_what_is_out() -> None:
+    clock, scenario = JumpClock(), loads(SCENARIO)
+    shard = Shard(
+        scenario, World(scenario), run="r1", clock=clock,
+        make_transport=lambda listener: SlowBroker(7, listener, clock),
+    )  # fmt: skip
+    await shard.connect(1.0)
+    await shard.run()
+    await shard.drain(1.0)
+    columns = shard.ledger.columns()
+    assert shard.transport.backlog() == (0, 0)
+    assert (columns.sent_ns == 0).sum() > 10
+    assert np.array_equal(columns.sent_ns != 0, columns.acked_ns != 0)
+    assert ((columns.cause == DropCause.SHUTDOWN) == (columns.sent_ns == 0)).all()
+
+
 async def test_every_vehicle_sends_each_of_its_messages_once_in_order_and_on_time() -> None:
     clock, broker = JumpClock(), Broker()
     shard = build(clock, broker)

@@ -52,6 +52,9 @@ class Cutting:
     def backlog(self) -> tuple[int, int]:
         return 0, 0
 
+    def discard(self) -> list[Any]:
+        return []
+
     async def close(self, timeout_s: float) -> list[Any]:
         return []
 

@@ -125,6 +125,17 @@ def test_the_store_drops_the_oldest_and_says_which() -> None:
     assert session.close() == [message(2), message(3)]
 
 
+def test_what_is_discarded_was_stored_and_what_is_in_flight_still_waits() -> None:
+    session = make(window=1)
+    online(session)
+    session.offer(message(1))
+    session.offer(message(2))
+    session.offer(message(3))
+    assert session.discard() == [message(2), message(3)]
+    assert session.acknowledged(1) == message(1)
+    assert session.next_send() is None
+
+
 def test_a_full_socket_stores_until_it_takes_bytes_again() -> None:
     session = make()
     online(session)
