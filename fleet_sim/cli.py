@@ -699,6 +699,7 @@ target_option = click.option(
     examples="""
     fleet-sim deploy --target aws --stack fleet-sim --region eu-central-1
     fleet-sim deploy --parameter StreamShards=2
+    fleet-sim deploy --city scenarios/parking_surge.yaml
     """,
 )
 @target_option
@@ -707,10 +708,21 @@ target_option = click.option(
 @click.option(
     "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Template parameter."
 )
+@click.option(
+    "--city",
+    metavar="SCENARIO",
+    type=click.Path(path_type=Path),
+    help="Upload this scenario's stalls and streets too (a run uploads its own).",
+)
 @click.option("--delete", is_flag=True, help="Delete the stacks and what they hold instead.")
 @reports_errors
 def deploy(
-    target: str, stack: str, region: str | None, parameters: tuple[str, ...], delete: bool
+    target: str,
+    stack: str,
+    region: str | None,
+    parameters: tuple[str, ...],
+    city: Path | None,
+    delete: bool,
 ) -> None:
     """Create or update the stacks by change set, showing each resource."""
     from fleet_sim.engine.operate import deploy_stacks
@@ -722,7 +734,7 @@ def deploy(
             raise click.BadParameter(f"{text!r} (allowed: NAME=VALUE)", param_hint="--parameter")
         pairs[name] = value
     console = Console(highlight=False)
-    deploy_stacks(STATE_DIR, target, stack, region, pairs, console, delete=delete)
+    deploy_stacks(STATE_DIR, target, stack, region, pairs, console, delete=delete, city=city)
 
 
 @main.command(

@@ -18,8 +18,8 @@ import msgspec
 
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.target import Target
-from fleet_sim.contract import SpotRegistry
-from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION
+from fleet_sim.contract import SpotRegistry, StreetNetwork
+from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION, STREETS_KEY
 from fleet_sim.contract.tables import new_spot
 
 _BATCH = 25
@@ -38,18 +38,21 @@ def upload(
     target: Target,
     outputs: StackOutputs,
     registry: SpotRegistry,
+    streets: StreetNetwork | None = None,
     *,
     on_progress: OnProgress = lambda *_: None,
 ) -> None:
     """Put the registry where the processor reads it, and make the spots table hold its spots.
 
-    Afterwards the table holds no other spots, and nothing is known of any. `on_progress(done,
-    total)` counts writes. Raises `RegistryError`.
+    Afterwards the table holds no other spots, and nothing is known of any. `streets` goes beside it
+    for the API; without it no network is deployed. `on_progress(done, total)` counts writes. Raises
+    `RegistryError`.
     """
-    body = gzip.compress(msgspec.json.encode(registry), mtime=0)
-    target.client("s3").put_object(
-        Bucket=outputs.data_bucket, Key=REGISTRY_KEY, Body=body, ContentType="application/gzip"
-    )
+    _put(target, outputs, REGISTRY_KEY, registry)
+    if streets is None:
+        target.client("s3").delete_object(Bucket=outputs.data_bucket, Key=STREETS_KEY)
+    else:
+        _put(target, outputs, STREETS_KEY, streets)
     items = {
         spot.id: new_spot(
             spot.id,
@@ -64,6 +67,25 @@ def upload(
     requests: list[dict[str, Any]] = [{"PutRequest": {"Item": item}} for item in items.values()]
     requests += [{"DeleteRequest": {"Key": {"id": {"S": key}}}} for key in stale]
     _write(target, outputs.spots_table, requests, on_progress)
+
+
+def deployed_city(target: Target, outputs: StackOutputs) -> str | None:
+    """`city` of the registry that is deployed; None where there is none."""
+    s3 = target.client("s3")
+    try:
+        body = s3.get_object(Bucket=outputs.data_bucket, Key=REGISTRY_KEY)["Body"].read()
+    except s3.exceptions.NoSuchKey:
+        return None
+    return msgspec.json.decode(gzip.decompress(body), type=SpotRegistry).city
+
+
+def _put(target: Target, outputs: StackOutputs, key: str, document: msgspec.Struct) -> None:
+    target.client("s3").put_object(
+        Bucket=outputs.data_bucket,
+        Key=key,
+        Body=gzip.compress(msgspec.json.encode(document), mtime=0),
+        ContentType="application/gzip",
+    )
 
 
 def purge_vehicles(target: Target, outputs: StackOutputs) -> int:

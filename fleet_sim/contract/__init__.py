@@ -7,14 +7,18 @@ refused on both sides, so that a producer and a consumer cannot drift apart in s
 from fleet_sim.contract.api import (
     BBox,
     FleetSummary,
+    Health,
+    Look,
     Problem,
     Spot,
+    SpotDetail,
     SpotPage,
     SpotState,
+    VehiclePage,
     VehicleView,
 )
 from fleet_sim.contract.archive import ArchivedRecord
-from fleet_sim.contract.registry import RegistrySpot, SpotRegistry
+from fleet_sim.contract.registry import RegistrySpot, Segment, SpotRegistry, StreetNetwork
 from fleet_sim.contract.telemetry import (
     MAX_TELEMETRY_BYTES,
     RuleRecord,
@@ -36,16 +40,22 @@ __all__ = [
     "ArchivedRecord",
     "BBox",
     "FleetSummary",
+    "Health",
+    "Look",
     "Problem",
     "RegistrySpot",
     "RuleRecord",
+    "Segment",
     "SonarBurst",
     "Spot",
+    "SpotDetail",
     "SpotPage",
     "SpotRegistry",
     "SpotState",
+    "StreetNetwork",
     "Telemetry",
     "VehicleMode",
+    "VehiclePage",
     "VehicleView",
     "telemetry_topic",
     "thing_of_topic",

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 SpotState = Literal["free", "occupied", "unknown"]
 
@@ -52,13 +53,35 @@ class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many recent observations the belief rests on."""
     last_seen_ms: int | None
     """Event time of the newest observation; null when never seen."""
+    walk_m: float | UnsetType = UNSET
+    """Walking distance from the point asked about, m; only in answers about a point."""
+
+
+class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One vehicle's observation of a spot."""
+
+    ts: int
+    """Event time."""
+    vin: str
+    llr: float
+    """Log-likelihood ratio occupied : free of what was seen; above 0 speaks for occupied."""
+
+
+class SpotDetail(Spot, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A spot and the observations that its belief rests on."""
+
+    recent: list[Look]
+    """Newest first."""
 
 
 class SpotPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Spots in a box; `next` fetches the rest, null at the end."""
+    """Spots in a box or near a point; `next` fetches the rest, null at the end."""
 
     spots: list[Spot]
     next: str | None = None
+    walk: Literal["streets", "straight"] | UnsetType = UNSET
+    """How `walk_m` was measured: along the streets, or, where their network is not deployed, in a
+    straight line."""
 
 
 class VehicleView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +110,13 @@ class VehicleView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the processor wrote the newest message's state."""
 
 
+class VehiclePage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Some vehicles, in no particular order; `next` fetches the rest, null at the end."""
+
+    vehicles: list[VehicleView]
+    next: str | None = None
+
+
 class FleetSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vehicles: int
     online: int
@@ -101,6 +131,12 @@ class FleetSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     free: int
     unknown: int
     as_of_ms: int
+
+
+class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The function runs and reads its tables."""
+
+    status: Literal["ok"] = "ok"
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,7 +1,8 @@
 """The spot registry: which stalls exist, deployed as data beside the code.
 
 It is one gzip JSON object in the data bucket under `registry/spots.json.gz`, read by the telemetry
-processor and by the upload that seeds the spots table.
+processor and by the upload that seeds the spots table. Beside it, under
+`registry/streets.json.gz`, is the network of streets, which the API walks and draws.
 """
 
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 REGISTRY_KEY = "registry/spots.json.gz"
+STREETS_KEY = "registry/streets.json.gz"
 SPOT_CELL_RESOLUTION = 9
 """H3 resolution of a spot's `cell` (mean edge 201 m): a screenful of map is some ten cells."""
 
@@ -34,3 +36,26 @@ class SpotRegistry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     city: str
     spots: list[RegistrySpot]
+
+
+class Segment(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A straight piece of a street, walked both ways."""
+
+    tail: int
+    """Index of a node."""
+    head: int
+    street: int
+    """Index of a name."""
+
+
+class StreetNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The streets of one city as a graph, for people on foot."""
+
+    city: str
+    """As in the `SpotRegistry` that it belongs to."""
+    nodes: list[tuple[float, float]]
+    """Latitude, longitude in degrees."""
+    streets: list[str]
+    segments: list[Segment]
+    attribution: str = ""
+    """Whose map it is, when its licence asks for that."""

@@ -13,7 +13,7 @@ from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.deploy import outputs as deployed_outputs
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
-from fleet_sim.contract import Spot, SpotRegistry
+from fleet_sim.contract import Spot, SpotRegistry, StreetNetwork
 from fleet_sim.engine.embedded import EmbeddedBroker
 from fleet_sim.engine.endpoint import TARGETS, Endpoint, parse_all
 from fleet_sim.engine.operate import deploy_with_steps, local_dir
@@ -45,7 +45,13 @@ class Backend(Protocol):
     broken: bool
     """A fault of the scenario keeps its broker down: nobody can be online, and nothing is gone."""
 
-    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
+    def prepare(
+        self,
+        vins: Sequence[str],
+        spots: SpotRegistry,
+        steps: Steps,
+        streets: StreetNetwork | None = None,
+    ) -> LinkSettings:
         """Make ready for these vehicles and stalls, and say how vehicles connect."""
 
     def gone(self) -> str | None:
@@ -77,13 +83,20 @@ class CloudBackend:
         self._folder = folder
         self._local = local
 
-    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
+    def prepare(
+        self,
+        vins: Sequence[str],
+        spots: SpotRegistry,
+        steps: Steps,
+        streets: StreetNetwork | None = None,
+    ) -> LinkSettings:
         target, outputs = self._target, self._outputs
         steps.step("uploading the spot registry")
         registry.upload(
             target,
             outputs,
             spots,
+            streets,
             on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
         )
         steps.done(f"spot registry: {len(spots.spots):,} stalls")
@@ -159,7 +172,13 @@ class BrokerBackend:
         self._link = first.link()._replace(more=places)
         self._identities = identities
 
-    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
+    def prepare(
+        self,
+        vins: Sequence[str],
+        spots: SpotRegistry,
+        steps: Steps,
+        streets: StreetNetwork | None = None,
+    ) -> LinkSettings:
         link, folder = self._link, self._identities
         if link.tls is None or folder is None or manifest.load(folder) is None:
             return link
@@ -196,7 +215,13 @@ class EmbeddedBackend(BrokerBackend):
         self.api_url: str | None = None
         self._broker: EmbeddedBroker | None = None
 
-    def prepare(self, vins: Sequence[str], spots: SpotRegistry, steps: Steps) -> LinkSettings:
+    def prepare(
+        self,
+        vins: Sequence[str],
+        spots: SpotRegistry,
+        steps: Steps,
+        streets: StreetNetwork | None = None,
+    ) -> LinkSettings:
         steps.step("starting a broker")
         self._broker = EmbeddedBroker(len(vins))
         self._broker.start()

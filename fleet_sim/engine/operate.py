@@ -1,6 +1,6 @@
 """`up`, `down`, `deploy` and `status`: the cloud without a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -8,10 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fleet_sim.cloud import deploy
+from fleet_sim.cloud import deploy, registry
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
+from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.progress import ConsoleSteps, Steps
+from fleet_sim.world import build_cities, towns
+from fleet_sim.world.city import City
 
 _BAD = ("FAILED", "ROLLBACK")
 
@@ -92,9 +95,12 @@ def deploy_stacks(
     console: Console,
     *,
     delete: bool = False,
+    city: Path | None = None,
 ) -> None:
-    """Create, update or delete the stacks."""
+    """Create, update or delete the stacks. With a scenario as `city`, its stalls and streets are
+    what the cloud knows afterwards."""
     where = find_target(state_dir, target, stack, region)
+    cities = None if city is None else build_cities(load_scenario(city))
     with ConsoleSteps(console) as steps:
         if delete:
             steps.step(f"deleting {where.stack}")
@@ -102,7 +108,25 @@ def deploy_stacks(
             steps.done(f"deleted {where}")
             return
         outputs = deploy_with_steps(where, parameters, steps, console, each_resource=True)
+        if cities is not None:
+            upload_city(where, outputs, cities, steps)
     console.print(f"API {outputs.api_url}", soft_wrap=True)
+
+
+def upload_city(
+    where: Target, outputs: deploy.StackOutputs, cities: Sequence[City], steps: Steps
+) -> None:
+    """Their stalls and streets are what the cloud knows afterwards, and it believes nothing."""
+    steps.step("uploading the spot registry")
+    stalls = towns.registry(cities)
+    registry.upload(
+        where,
+        outputs,
+        stalls,
+        towns.street_network(cities, stalls.city),
+        on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
+    )
+    steps.done(f"spot registry: {len(stalls.spots):,} stalls")
 
 
 def show_status(

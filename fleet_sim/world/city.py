@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from fleet_sim.contract import RegistrySpot, SpotRegistry
+from fleet_sim.contract import RegistrySpot, Segment, SpotRegistry, StreetNetwork
 from fleet_sim.models.arrays import BoolArray, FloatArray, IntArray
 from fleet_sim.scenario.model import City as CitySpec
 from fleet_sim.scenario.model import GeneratedCity
@@ -159,3 +159,22 @@ class City:
         ]
         digest = hashlib.sha256(msgspec.json.encode(spots)).hexdigest()[:16]
         return SpotRegistry(city=digest, spots=spots)
+
+    def to_streets(self, city: str) -> StreetNetwork:
+        """The streets as the cloud is told of them; `city` is the registry's."""
+        roads = self.roads
+        lat, lon = self.projection.to_degrees(roads.node_x, roads.node_y)
+        # Lanes of both directions are one street to people on foot.
+        ends = np.sort(np.stack([roads.tail, roads.head], axis=1), axis=1)
+        _, first = np.unique(ends, axis=0, return_index=True)
+        return StreetNetwork(
+            city=city,
+            nodes=[
+                (round(a, 7), round(b, 7)) for a, b in zip(lat.tolist(), lon.tolist(), strict=True)
+            ],
+            streets=list(roads.streets),
+            segments=[
+                Segment(int(ends[k, 0]), int(ends[k, 1]), int(roads.street_of[k])) for k in first
+            ],
+            attribution=self.attribution,
+        )

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from fleet_sim.contract import SpotRegistry
+from fleet_sim.contract import Segment, SpotRegistry, StreetNetwork
 from fleet_sim.models.arrays import AnyArray, BoolArray, FloatArray, Int8Array, IntArray
 from fleet_sim.models.radio import Throughput
 from fleet_sim.scenario.model import Scenario
@@ -124,6 +124,18 @@ def registry(cities: Sequence[City]) -> SpotRegistry:
         return parts[0]
     digest = hashlib.sha256("".join(part.city for part in parts).encode()).hexdigest()[:16]
     return SpotRegistry(city=digest, spots=[spot for part in parts for spot in part.spots])
+
+
+def street_network(cities: Sequence[City], city: str) -> StreetNetwork:
+    """The streets of all towns as the cloud is told of them; `city` is their registry's."""
+    parts = [each.to_streets(city) for each in cities]
+    nodes = [node for part in parts for node in part.nodes]
+    names = [name for part in parts for name in part.streets]
+    segments, node, name = [], 0, 0
+    for part in parts:
+        segments += [Segment(s.tail + node, s.head + node, s.street + name) for s in part.segments]
+        node, name = node + len(part.nodes), name + len(part.streets)
+    return StreetNetwork(city, nodes, names, segments, parts[0].attribution)
 
 
 def fleet_vins(scenario: Scenario) -> list[str]:

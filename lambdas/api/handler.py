@@ -1,117 +1,147 @@
-"""Lambda entry point of the HTTP API: routes, DynamoDB calls, headers."""
+"""Lambda entry point of the HTTP API: routes, and what they read."""
 
 from __future__ import annotations
 
 import functools
-import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
-import boto3
-import msgspec
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
-from api import logic
-from api.logic import ProblemError
-from fleet_sim.contract import FleetSummary, Problem
-from fleet_sim.contract.tables import SPOTS_BY_CELL, AttributeMap
+from api import answers, items, openapi, queries, store
+from api.parameters import refuse_others
+from api.problems import ProblemError, not_found
+from api.queries import BoxQuery, NearQuery
+from api.walking import straight_m
+from fleet_sim.contract import FleetSummary, Health, Problem, Spot, SpotPage, VehiclePage
 
 logger = Logger()
 app = APIGatewayHttpResolver()
 
-CELLS_AT_ONCE = 16
-"""Queries in flight: a screenful of map in one round trip."""
 CELLS_A_PAGE = 256
 """Queries of one request at most: bounds its time however large the box is."""
 SUMMARY_S = 1.0
 """How long a summary is served again: it reads both tables from end to end."""
 
 
-@functools.cache
-def _dynamodb() -> Any:
-    config = Config(
-        connect_timeout=2,
-        read_timeout=5,
-        max_pool_connections=CELLS_AT_ONCE,
-        retries={"total_max_attempts": 3, "mode": "standard"},
-        parameter_validation=False,
-    )
-    return boto3.client("dynamodb", config=config)
+def _given() -> dict[str, str]:
+    return app.current_event.query_string_parameters or {}
 
 
-_pool = ThreadPoolExecutor(CELLS_AT_ONCE)
+def _ok(body: object, **how: Any) -> Response[str]:
+    return answers.ok(body, app.current_event.headers, **how)
 
 
-def _json(body: msgspec.Struct, max_age_s: int = 1) -> Response[str]:
-    return Response(
-        status_code=200,
-        content_type="application/json",
-        body=msgspec.json.encode(body).decode(),
-        headers={"Cache-Control": f"public, max-age={max_age_s}"},
-    )
-
-
-def _problem(problem: Problem, **headers: str) -> Response[str]:
-    return Response(
-        status_code=problem.status,
-        content_type="application/problem+json",
-        body=msgspec.json.encode(problem).decode(),
-        headers={"Cache-Control": "no-store", **headers},
-    )
-
-
-# --- routes ---------------------------------------------------------------------------------------
+# --- spots ----------------------------------------------------------------------------------------
 
 
 @app.get("/spots")
-def spots_in_box() -> Response[str]:
-    query = logic.spot_query(app.current_event.query_string_parameters or {})
-    page = logic.Page(query)
+def spots() -> Response[str]:
+    query = queries.spot_query(_given())
+    return _ok(_near(query) if isinstance(query, NearQuery) else _box(query))
+
+
+def _box(query: BoxQuery) -> SpotPage:
+    page = items.Page(query)
     # A large box is mostly empty cells: a page also ends after so many of them.
-    for start in range(0, min(len(query.cells), CELLS_A_PAGE), CELLS_AT_ONCE):
-        cells = query.cells[start : start + CELLS_AT_ONCE]
+    for start in range(0, min(len(query.cells), CELLS_A_PAGE), store.CELLS_AT_ONCE):
+        cells = query.cells[start : start + store.CELLS_AT_ONCE]
         starts = [query.after if start == 0 else "", *[""] * (len(cells) - 1)]
-        for cell, items in zip(cells, _pool.map(_cell, cells, starts), strict=True):
-            if page.add(cell, items):
-                return _json(page.answer())
+        for cell, found in zip(cells, store.pool.map(store.cell, cells, starts), strict=True):
+            if page.add(cell, found):
+                return page.answer()
     rest = query.cells[CELLS_A_PAGE:]
-    return _json(page.answer(next_cell=rest[0] if rest else None))
+    return page.answer(next_cell=rest[0] if rest else None)
+
+
+def _near(query: NearQuery) -> SpotPage:
+    found: list[Spot] = []
+    for cell in store.pool.map(store.cell, query.cells):
+        for item in cell:
+            spot = items.spot(item)
+            away_m = straight_m(query.lat, query.lon, spot.lat, spot.lon)
+            if away_m <= query.radius_m and items.is_wanted(spot, query.wanted):
+                found.append(spot)
+    walks = store.streets.get()
+    return items.in_walking_order(query, found, walks)
 
 
 @app.get("/spots/<spot_id>")
 def spot_by_id(spot_id: str) -> Response[str]:
-    item = _item(os.environ["SPOTS_TABLE"], "id", logic.spot_id(spot_id))
+    refuse_others(_given(), ())
+    item = store.item("SPOTS_TABLE", "id", queries.SPOT_ID.text(spot_id))
     if item is None:
-        logic.not_found(f"there is no spot {spot_id}")
-    return _json(logic.spot(item))
+        not_found(f"there is no spot {spot_id}")
+    return _ok(items.spot_detail(item))
+
+
+@app.get("/streets")
+def streets() -> Response[str]:
+    refuse_others(_given(), ())
+    walks = store.streets.get()
+    if walks is None:
+        not_found("no street network is deployed")
+    return _ok(walks.geojson(), max_age_s=answers.STILL_S, content_type="application/geo+json")
+
+
+# --- fleet ----------------------------------------------------------------------------------------
+
+
+@app.get("/vehicles")
+def vehicles() -> Response[str]:
+    query = queries.vehicles_query(_given())
+    found, last = store.vehicles(query.limit, query.after)
+    token = queries.write_token(queries.VehicleCursor(last)) if last else None
+    return _ok(VehiclePage([items.vehicle(item) for item in found], token))
 
 
 @app.get("/vehicles/<vin>")
 def vehicle_by_vin(vin: str) -> Response[str]:
-    item = _item(os.environ["VEHICLES_TABLE"], "vin", logic.spot_id(vin))
+    refuse_others(_given(), ())
+    item = store.item("VEHICLES_TABLE", "vin", queries.VIN.text(vin))
     if item is None:
-        logic.not_found(f"nothing was heard of vehicle {vin}")
-    return _json(logic.vehicle(item))
+        not_found(f"nothing was heard of vehicle {vin}")
+    return _ok(items.vehicle(item))
 
 
 @app.get("/fleet/summary")
 def fleet_summary() -> Response[str]:
-    return _json(_summary(int(time.monotonic() / SUMMARY_S)))
+    refuse_others(_given(), ())
+    return _ok(_summary(int(time.monotonic() / SUMMARY_S)))
 
 
 @functools.lru_cache(maxsize=1)
 def _summary(_period: int) -> FleetSummary:
     # A Scan reads both tables from end to end. It is good for some ten thousand items; beyond that
     # the counts have to be kept as they change.
-    vehicles = _scan(os.environ["VEHICLES_TABLE"], "state")
-    spots = _scan(os.environ["SPOTS_TABLE"], "belief")
-    return logic.summary(vehicles, spots, int(time.time() * 1e3))
+    vehicles = store.scan("VEHICLES_TABLE", "state")
+    spots = store.scan("SPOTS_TABLE", "belief")
+    return items.summary(vehicles, spots, int(time.time() * 1e3))
+
+
+# --- the API itself -------------------------------------------------------------------------------
+
+
+@app.get("/health")
+def health() -> Response[str]:
+    refuse_others(_given(), ())
+    try:
+        store.item("SPOTS_TABLE", "id", "-")
+        store.item("VEHICLES_TABLE", "vin", "-")
+    except (ClientError, BotoCoreError) as error:
+        logger.exception("a table does not answer", exc_info=error)
+        raise ProblemError(503, "Service unavailable", "a table does not answer") from error
+    return _ok(Health())
+
+
+@app.get("/openapi.json")
+def openapi_document() -> Response[str]:
+    refuse_others(_given(), ())
+    return _ok(openapi.document(), max_age_s=answers.STILL_S)
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -119,7 +149,7 @@ def _summary(_period: int) -> FleetSummary:
 
 @app.exception_handler(ProblemError)  # type: ignore[untyped-decorator]
 def problem_answer(error: ProblemError) -> Response[str]:
-    return _problem(error.problem)
+    return answers.problem(error.problem)
 
 
 @app.not_found
@@ -129,58 +159,17 @@ def no_route(_: NotFoundError) -> Response[str]:
     if method != "GET" and any(
         route.rule.match(path) for route in app._static_routes + app._dynamic_routes
     ):
-        return _problem(
+        return answers.problem(
             Problem("Method not allowed", 405, f"{path} does not take {method} (allowed: GET)"),
             Allow="GET",
         )
-    return _problem(Problem("Not found", 404, f"there is nothing at {path}"))
+    return answers.problem(Problem("Not found", 404, f"there is nothing at {path}"))
 
 
 @app.exception_handler(Exception)  # type: ignore[untyped-decorator]
 def unexpected(error: Exception) -> Response[str]:
     logger.exception("unexpected error", exc_info=error)
-    return _problem(Problem(HTTPStatus(500).phrase, 500, "the error was logged"))
-
-
-# --- DynamoDB -------------------------------------------------------------------------------------
-
-
-def _item(table: str, key: str, value: str) -> AttributeMap | None:
-    answer = _dynamodb().get_item(TableName=table, Key={key: {"S": value}})
-    item: AttributeMap | None = answer.get("Item")
-    return item
-
-
-def _cell(cell: str, after: str) -> list[AttributeMap]:
-    """Items of one H3 cell, by id; those after `after` when it is given."""
-    request: dict[str, Any] = {
-        "TableName": os.environ["SPOTS_TABLE"],
-        "IndexName": SPOTS_BY_CELL,
-        "KeyConditionExpression": "cell = :cell",
-        "ExpressionAttributeValues": {":cell": {"S": cell}},
-    }
-    if after:
-        request["KeyConditionExpression"] += " AND id > :after"
-        request["ExpressionAttributeValues"][":after"] = {"S": after}
-    return list(_pages(_dynamodb().query, request))
-
-
-def _scan(table: str, attribute: str) -> Iterator[AttributeMap]:
-    request = {
-        "TableName": table,
-        "ProjectionExpression": "#a",
-        "ExpressionAttributeNames": {"#a": attribute},
-    }
-    return _pages(_dynamodb().scan, request)
-
-
-def _pages(call: Any, request: dict[str, Any]) -> Iterator[AttributeMap]:
-    while True:
-        answer = call(**request)
-        yield from answer["Items"]
-        if "LastEvaluatedKey" not in answer:
-            return
-        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+    return answers.problem(Problem(HTTPStatus(500).phrase, 500, "the error was logged"))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

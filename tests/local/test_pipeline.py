@@ -295,10 +295,11 @@ class TestDeploying:
         again = deploy.deploy(target, on_event=lambda *event: events.append(event))
         assert again == outputs == deploy.outputs(target)
         assert [(name, state) for name, _, state, _ in events] == [
-            ("fleet-sim-pipeline", "UNCHANGED"),
-            ("fleet-sim-api", "UNCHANGED"),
+            (f"fleet-sim-{name}", "UNCHANGED") for name in deploy.STACKS
         ]
-        assert [stack.status for stack in deploy.status(target)] == ["CREATE_COMPLETE"] * 2
+        assert [stack.status for stack in deploy.status(target)] == ["CREATE_COMPLETE"] * len(
+            deploy.STACKS
+        )
 
     def test_a_changed_parameter_is_applied(self, local_aws: Endpoints) -> None:
         target = open_local(local_aws, "changing")
@@ -325,14 +326,14 @@ class TestDeploying:
             deploy.deploy(target, infra=tmp_path)
         # Repaired, it goes through: what had failed is cleared away first.
         deploy.deploy(target)
-        assert [s.status for s in deploy.status(target)] == ["CREATE_COMPLETE"] * 2
+        assert [s.status for s in deploy.status(target)] == ["CREATE_COMPLETE"] * len(deploy.STACKS)
         deploy.delete(target)
 
     def test_an_unknown_parameter_is_refused(self, local_aws: Endpoints) -> None:
         target = open_local(local_aws, "unknown")
         with pytest.raises(deploy.DeployError, match=r"'BatchSise' is in no template .*BatchSize"):
             deploy.deploy(target, parameters={"BatchSise": "1"})
-        assert [s.status for s in deploy.status(target)] == ["NOT_DEPLOYED"] * 2
+        assert [s.status for s in deploy.status(target)] == ["NOT_DEPLOYED"] * len(deploy.STACKS)
 
     def test_deleting_leaves_nothing(self, local_aws: Endpoints, tmp_path: Path) -> None:
         target = open_local(local_aws, "passing")

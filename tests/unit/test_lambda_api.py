@@ -1,5 +1,6 @@
 """The HTTP API: an API Gateway event in, its answer out; DynamoDB by moto."""
 
+import gzip
 import importlib
 import json
 import time
@@ -10,15 +11,27 @@ from typing import Any
 import boto3
 import h3
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lambda_fakes import RUN, VIN
 from moto import mock_aws
 
-from api import logic
-from fleet_sim.contract import BBox, FleetSummary, Problem, Spot, SpotPage, VehicleView
-from fleet_sim.contract.tables import SpotBelief, new_spot, text_attribute
+from api import items, queries
+from fleet_sim.contract import (
+    BBox,
+    FleetSummary,
+    Problem,
+    Segment,
+    SpotDetail,
+    SpotPage,
+    StreetNetwork,
+    VehiclePage,
+    VehicleView,
+)
+from fleet_sim.contract.registry import STREETS_KEY
+from fleet_sim.contract.tables import Observation, SpotBelief, new_spot, text_attribute
 
 VIEW = VehicleView(
     vin=VIN,
@@ -45,13 +58,14 @@ Get = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture(scope="module")
-def _tables() -> Iterator[Any]:
+def tables() -> Iterator[Any]:
     patch = pytest.MonkeyPatch()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         patch.setenv(name, "test")
     patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     patch.setenv("VEHICLES_TABLE", "vehicles")
     patch.setenv("SPOTS_TABLE", "spots")
+    patch.setenv("DATA_BUCKET", "data")
     with mock_aws():
         client = boto3.client("dynamodb")
         client.create_table(
@@ -79,34 +93,41 @@ def _tables() -> Iterator[Any]:
                 }
             ],
         )
+        boto3.client("s3").create_bucket(Bucket="data")
         yield client
     patch.undo()
 
 
 @pytest.fixture(scope="module")
-def get(_tables: Any) -> Get:
+def get(tables: Any) -> Get:
     """Call the function as API Gateway does; `.body` is decoded."""
     for spot_id, (lat, lon) in SPOTS.items():
         item = new_spot(spot_id, h3.latlng_to_cell(lat, lon, 9), lat, lon, "1st Street")
-        _tables.put_item(TableName="spots", Item=item)
+        tables.put_item(TableName="spots", Item=item)
     seen = SpotBelief(RUN, "occupied", 0.9, 4, 1_780_000_000_000)
-    _tables.update_item(
+    tables.update_item(
         TableName="spots",
         Key={"id": {"S": "s000"}},
-        UpdateExpression="SET belief = :b",
-        ExpressionAttributeValues={":b": text_attribute(seen)},
+        UpdateExpression="SET belief = :b, recent = :r",
+        ExpressionAttributeValues={
+            ":b": text_attribute(seen),
+            ":r": text_attribute([Observation(1, VIN, 1, -0.5), Observation(2, VIN, 9, 2.5)]),
+        },
     )
-    _tables.put_item(TableName="vehicles", Item={"vin": {"S": VIN}, "state": text_attribute(VIEW)})
+    tables.put_item(TableName="vehicles", Item={"vin": {"S": VIN}, "state": text_attribute(VIEW)})
     module = importlib.import_module("api.handler")
-    module._dynamodb.cache_clear()  # type: ignore[attr-defined]
+    module.store.dynamodb.cache_clear()
+    module.store.s3.cache_clear()
 
-    def call(path: str, method: str = "GET", **query: str) -> SimpleNamespace:
+    def call(
+        path: str, method: str = "GET", if_none_match: str = "", **query: str
+    ) -> SimpleNamespace:
         event = {
             "version": "2.0",
             "routeKey": "$default",
             "rawPath": path,
             "rawQueryString": "",
-            "headers": {"host": "x", "origin": "https://map.example"},
+            "headers": {"host": "x", "if-none-match": if_none_match},
             "queryStringParameters": query or None,
             "requestContext": {
                 "http": {"method": method, "path": path, "sourceIp": "127.0.0.1"},
@@ -117,7 +138,9 @@ def get(_tables: Any) -> Get:
         }
         answer = module.handler(event, SimpleNamespace(aws_request_id="r"))
         headers = {name.lower(): value for name, value in answer["headers"].items()}
-        return SimpleNamespace(status=answer["statusCode"], headers=headers, body=answer["body"])
+        return SimpleNamespace(
+            status=answer["statusCode"], headers=headers, body=answer.get("body")
+        )
 
     return call
 
@@ -149,10 +172,10 @@ class TestSpots:
             cell = h3.latlng_to_cell(lat, lon, 9)
             cells.setdefault(cell, []).append(new_spot(spot_id, cell, lat, lon, "1st Street"))
 
-        def query(cell: str, after: str) -> list[Any]:
+        def query(cell: str, after: str = "") -> list[Any]:
             return [item for item in cells.get(cell, []) if item["id"]["S"] > after]
 
-        monkeypatch.setattr("api.handler._cell", query)
+        monkeypatch.setattr("api.store.cell", query)
 
     def test_pages_from_the_table_hold_each_spot_once(self, get: Get) -> None:
         pages = self.pages(get, f"{WEST},{SOUTH},{WEST + 0.02},{SOUTH + 0.01}", 30)
@@ -187,15 +210,42 @@ class TestSpots:
         answer = get("/spots/s000")
         assert answer.status == 200
         assert answer.headers["content-type"] == "application/json"
-        spot = msgspec.json.decode(answer.body, type=Spot)
+        spot = msgspec.json.decode(answer.body, type=SpotDetail)
+        assert [(look.ts, look.llr) for look in spot.recent] == [(2, 2.5), (1, -0.5)]
         assert (spot.state, spot.confidence, spot.observations) == ("occupied", 0.8, 4)
         assert spot.last_seen_ms == 1_780_000_000_000
         assert json.loads(get("/spots/s001").body)["last_seen_ms"] is None
+
+    def test_only_those_wanted(self, get: Get) -> None:
+        box = f"{WEST},{SOUTH},{WEST + 0.02},{SOUTH + 0.01}"
+        for query, count in (
+            ({"state": "occupied"}, 1),
+            ({"state": "unknown"}, 99),
+            ({"min_confidence": "0.8"}, 1),
+            ({"min_confidence": "0.81"}, 0),
+            ({"state": "unknown", "min_confidence": "0.1"}, 0),
+        ):
+            answer = get("/spots", bbox=box, limit="1000", **query)
+            assert len(msgspec.json.decode(answer.body, type=SpotPage).spots) == count, query
 
     @pytest.mark.parametrize(
         ("query", "says"),
         [
             ({}, "bbox: missing"),
+            ({"lat": "37.8"}, "lon: missing"),
+            ({"lon": "1"}, "lat: missing"),
+            ({"radius": "5"}, "lat: missing"),
+            ({"bbox": "0,0,0,0", "lat": "1"}, "lat: not together with bbox"),
+            ({"lat": "90.5", "lon": "0"}, "lat: '90.5' (allowed: -90..90)"),
+            ({"lat": "90", "lon": "0"}, "too near to a pole"),
+            ({"lat": "0", "lon": "180"}, "antimeridian"),
+            ({"lat": "nan", "lon": "0"}, "lat: 'nan'"),
+            ({"lat": "1_0", "lon": "0"}, "lat: '1_0'"),
+            ({"lat": "0", "lon": "0", "radius": "2001"}, "(allowed: 1..2000 m)"),
+            ({"lat": "0", "lon": "0", "next": "x"}, "next: not with lat and lon"),
+            ({"bbox": "0,0,0,0", "state": "taken"}, "state: 'taken' (allowed: free, occupied, unk"),
+            ({"bbox": "0,0,0,0", "min_confidence": "1.1"}, "min_confidence: '1.1' (allowed: 0..1)"),
+            ({"bbox": "0,0,0,0", "limit": "9" * 5_000}, "limit: '999"),
             ({"bbox": "1,2,3"}, "3 values"),
             ({"bbox": "0,0,1,91"}, "latitudes"),
             ({"bbox": "1,1,0,2"}, "is empty"),
@@ -222,10 +272,83 @@ class TestSpots:
         box = BBox(west, south, west + width, south + height)
         lat = data.draw(st.floats(box.south, box.north))
         lon = data.draw(st.floats(box.west, box.east))
-        assert h3.latlng_to_cell(lat, lon, 9) in logic.covering_cells(box)
+        assert h3.latlng_to_cell(lat, lon, 9) in queries.covering_cells(box)
+
+
+class TestNear:
+    def near(self, get: Get, **query: str) -> SpotPage:
+        answer = get("/spots", lat=repr(SOUTH), lon=repr(WEST), **query)
+        assert answer.status == 200, answer.body
+        return msgspec.json.decode(answer.body, type=SpotPage)
+
+    def test_the_nearest_come_first(self, get: Get) -> None:
+        page = self.near(get, radius="300", limit="5")
+        assert [spot.id for spot in page.spots] == ["s000", "s001", "s002", "s003", "s004"]
+        assert (page.walk, page.next) == ("straight", None)
+        step_m = np.hypot(0.0001, 0.0002 * np.cos(np.radians(SOUTH))) * 111_195
+        assert [spot.walk_m for spot in page.spots] == pytest.approx(
+            [step_m * k for k in range(5)], abs=0.06
+        )
+
+    def test_all_within_the_radius_and_no_others(self, get: Get) -> None:
+        step_m = np.hypot(0.0001, 0.0002 * np.cos(np.radians(SOUTH))) * 111_195
+        page = self.near(get, radius="1000", limit="1000")
+        assert len(page.spots) == int(1000 / step_m) + 1
+
+    def test_along_the_streets_another_spot_is_nearer(self, get: Get) -> None:
+        """A cul-de-sac passes the near spots; the way to them is round a block."""
+        there = {"s010": SPOTS["s010"], "s020": SPOTS["s020"]}
+        (lat1, lon1), (lat2, lon2) = there.values()
+        nodes = [(SOUTH, WEST), (SOUTH, lon2), (lat2, lon2), (lat2, lon1), (lat1, lon1)]
+        network = StreetNetwork("c", nodes, ["S"], [Segment(k, k + 1, 0) for k in range(4)])
+        s3 = boto3.client("s3")
+        body = gzip.compress(msgspec.json.encode(network))
+        s3.put_object(Bucket="data", Key=STREETS_KEY, Body=body)
+        streets = importlib.import_module("api.store").streets
+        streets._good_until = 0.0
+        try:
+            page = self.near(get, radius="500", limit="1000")
+            drawn = json.loads(get("/streets").body)
+        finally:
+            s3.delete_object(Bucket="data", Key=STREETS_KEY)
+            streets._good_until = 0.0
+        assert page.walk == "streets"
+        walk_m = {spot.id: spot.walk_m for spot in page.spots}
+        order = [spot.id for spot in page.spots if spot.id in there]
+        assert order == ["s020", "s010"]
+        corner_m = (lon2 - WEST) * np.cos(np.radians(SOUTH)) * 111_195
+        assert walk_m["s020"] == pytest.approx(corner_m + (lat2 - SOUTH) * 111_195, rel=1e-3)
+        back_m = (lon2 - lon1) * np.cos(np.radians(SOUTH)) * 111_195 + (lat2 - lat1) * 111_195
+        assert walk_m["s010"] == pytest.approx(walk_m["s020"] + back_m, rel=1e-3)
+        assert drawn["features"][0]["geometry"]["coordinates"] == [[WEST, SOUTH], [lon2, SOUTH]]
+        assert problem(get("/streets"), 404) == "no street network is deployed"
 
 
 class TestVehicles:
+    def test_all_in_pages(self, get: Get, tables: Any) -> None:
+        vins = [f"1FSMZ91C0T00001{k:02}" for k in range(7)]
+        for vin in vins:
+            held = text_attribute(msgspec.structs.replace(VIEW, vin=vin))
+            tables.put_item(TableName="vehicles", Item={"vin": {"S": vin}, "state": held})
+        found: list[str] = []
+        query = {"limit": "3"}
+        try:
+            while True:
+                page = msgspec.json.decode(get("/vehicles", **query).body, type=VehiclePage)
+                assert len(page.vehicles) <= 3
+                found += [view.vin for view in page.vehicles]
+                if page.next is None:
+                    break
+                query["next"] = page.next
+        finally:
+            for vin in vins:
+                tables.delete_item(TableName="vehicles", Key={"vin": {"S": vin}})
+        assert sorted(found) == sorted([VIN, *vins])
+
+    @pytest.mark.parametrize("token", ["x", "WyJhIiwiYiJd", "W10"])
+    def test_a_token_that_is_none_is_a_problem(self, get: Get, token: str) -> None:
+        assert "next: is not a token" in problem(get("/vehicles", next=token), 400)
+
     def test_one_vehicle(self, get: Get) -> None:
         answer = get(f"/vehicles/{VIN}")
         assert answer.status == 200
@@ -248,17 +371,37 @@ class TestVehicles:
         views = [
             msgspec.structs.replace(VIEW, processed_ms=now - age) for age in (0, 59_000, 61_000)
         ]
-        items = [{"state": text_attribute(view)} for view in views]
-        assert logic.summary(items, [], now).online == 2
+        held = [{"state": text_attribute(view)} for view in views]
+        assert items.summary(held, [], now).online == 2
 
     def test_no_vehicles_have_no_mean(self) -> None:
-        assert logic.summary([], [], 1).mean_soc is None
+        assert items.summary([], [], 1).mean_soc is None
 
 
 class TestHttp:
     def test_answers_may_be_kept_a_second_and_problems_not(self, get: Get) -> None:
         assert get(f"/vehicles/{VIN}").headers["cache-control"] == "public, max-age=1"
         assert get("/nothing").headers["cache-control"] == "no-store"
+
+    def test_what_has_not_changed_is_not_sent_again(self, get: Get) -> None:
+        first = get("/spots/s000")
+        etag = first.headers["etag"]
+        for asked in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+            again = get("/spots/s000", if_none_match=asked)
+            assert (again.status, again.body) == (304, "")
+            assert again.headers["etag"] == etag
+            assert again.headers["cache-control"] == "public, max-age=1"
+        assert get("/spots/s000", if_none_match='"x"').status == 200
+        assert get("/spots/s001").headers["etag"] != etag
+
+    def test_health_reads_thetables(self, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert json.loads(get("/health").body) == {"status": "ok"}
+        monkeypatch.setenv("SPOTS_TABLE", "gone")
+        assert problem(get("/health"), 503) == "a table does not answer"
+
+    @pytest.mark.parametrize("path", ["/health", "/fleet/summary", "/streets", "/spots/s000"])
+    def test_an_unknown_parameter_is_a_problem(self, get: Get, path: str) -> None:
+        assert "colour: unknown parameter (allowed: none)" in problem(get(path, colour="red"), 400)
 
     def test_an_unknown_path_is_a_problem(self, get: Get) -> None:
         assert problem(get("/nothing"), 404) == "there is nothing at /nothing"

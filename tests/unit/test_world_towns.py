@@ -7,7 +7,7 @@ import pytest
 
 from fleet_sim.scenario import Scenario, loads
 from fleet_sim.world import World, build_cities, share_out, simulate
-from fleet_sim.world.towns import Towns, fleet_vins, registry
+from fleet_sim.world.towns import Towns, fleet_vins, registry, street_network
 
 
 def scenario(counts: Sequence[int] = (17, 5), towns: int = 1) -> Scenario:
@@ -116,3 +116,17 @@ def test_more_towns_than_vehicles_are_refused() -> None:
     spec = scenario((3, 2), towns=4)
     with pytest.raises(ValueError, match=r"city\.generate\.towns: 4 towns .* at most 3 vehicles"):
         build_cities(spec)
+
+
+def test_streets_of_all_towns_are_one_network() -> None:
+    cities = build_cities(scenario(towns=2))
+    network = street_network(cities, "c")
+    assert network.city == "c"
+    assert len(network.nodes) == sum(city.roads.node_x.size for city in cities)
+    ends = {(s.tail, s.head) for s in network.segments}
+    lanes = {
+        (min(a, b), max(a, b))
+        for a, b in zip(cities[0].roads.tail.tolist(), cities[0].roads.head.tolist(), strict=True)
+    }
+    assert {pair for pair in ends if pair[0] < cities[0].roads.node_x.size} == lanes
+    assert len(ends) == len(network.segments)

@@ -1,0 +1,124 @@
+"""Items of the tables as the API shows them, and pages of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from api.queries import BoxQuery, Cursor, Filter, NearQuery, write_token
+from api.walking import Walks, straight_m
+from fleet_sim.contract import BBox, FleetSummary, Look, Spot, SpotDetail, SpotPage, VehicleView
+from fleet_sim.contract.tables import AttributeMap, Observation, SpotBelief
+
+ONLINE_MS = 60_000
+"""A vehicle is online when the processor heard of it in this time."""
+
+_belief = msgspec.json.Decoder(SpotBelief)
+_recent = msgspec.json.Decoder(list[Observation])
+_view = msgspec.json.Decoder(VehicleView)
+
+
+def spot(item: AttributeMap) -> Spot:
+    belief = _belief.decode(item["belief"]["S"])
+    return Spot(
+        id=item["id"]["S"],
+        lat=float(item["lat"]["N"]),
+        lon=float(item["lon"]["N"]),
+        street=item["street"]["S"],
+        state=belief.state,
+        p_occupied=belief.p_occupied,
+        confidence=round(abs(2 * belief.p_occupied - 1), 4),
+        observations=belief.observations,
+        last_seen_ms=belief.last_seen_ms or None,
+    )
+
+
+def spot_detail(item: AttributeMap) -> SpotDetail:
+    """With the observations behind it; the item is the table's, not the index's."""
+    looks = [Look(look.ts, look.vin, look.llr) for look in _recent.decode(item["recent"]["S"])]
+    looks.sort(key=lambda look: -look.ts)
+    return SpotDetail(**msgspec.structs.asdict(spot(item)), recent=looks)
+
+
+def vehicle(item: AttributeMap) -> VehicleView:
+    return _view.decode(item["state"]["S"])
+
+
+def is_wanted(found: Spot, wanted: Filter) -> bool:
+    return wanted.state in ("", found.state) and found.confidence >= wanted.min_confidence
+
+
+def in_box(box: BBox, found: Spot) -> bool:
+    return box.west <= found.lon <= box.east and box.south <= found.lat <= box.north
+
+
+class Page:
+    """Collects one page of spots: those in the box that are wanted, up to the limit."""
+
+    def __init__(self, query: BoxQuery) -> None:
+        self._query = query
+        self._spots: list[Spot] = []
+        self._last = Cursor("", "")
+        self._full = False
+
+    def add(self, cell: str, items: Iterable[AttributeMap]) -> bool:
+        """Take a cell's items, by id; True when the page is full and there is more."""
+        for item in items:
+            found = spot(item)
+            if not in_box(self._query.box, found) or not is_wanted(found, self._query.wanted):
+                continue
+            if len(self._spots) == self._query.limit:
+                self._full = True
+                return True
+            self._spots.append(found)
+            self._last = Cursor(cell, found.id)
+        return False
+
+    def answer(self, next_cell: str | None = None) -> SpotPage:
+        """The page; it goes on where it was full, or else at `next_cell`."""
+        if self._full:
+            return SpotPage(self._spots, write_token(self._last))
+        if next_cell is not None:
+            return SpotPage(self._spots, write_token(Cursor(next_cell, "")))
+        return SpotPage(self._spots)
+
+
+def in_walking_order(query: NearQuery, found: Sequence[Spot], walks: Walks | None) -> SpotPage:
+    """The nearest of `found` on foot, with how far that is."""
+    if walks is None:
+        walked = [straight_m(query.lat, query.lon, spot.lat, spot.lon) for spot in found]
+    else:
+        walked = walks.distances_m(query.lat, query.lon, [(spot.lat, spot.lon) for spot in found])
+    spots = [
+        msgspec.structs.replace(spot, walk_m=round(metres, 1))
+        for metres, spot in sorted(zip(walked, found, strict=True), key=lambda pair: pair[0])
+    ]
+    return SpotPage(spots[: query.limit], None, "straight" if walks is None else "streets")
+
+
+def summary(
+    vehicles: Iterable[AttributeMap], spots: Iterable[AttributeMap], now_ms: int
+) -> FleetSummary:
+    """Counts over items that hold at least `state` and `belief`."""
+    modes = {"driving": 0, "parked": 0, "charging": 0}
+    states = {"occupied": 0, "free": 0, "unknown": 0}
+    count = online = 0
+    soc = 0.0
+    for item in vehicles:
+        view = vehicle(item)
+        count += 1
+        soc += view.soc
+        online += view.processed_ms >= now_ms - ONLINE_MS
+        modes[view.mode] += 1
+    for item in spots:
+        states[_belief.decode(item["belief"]["S"]).state] += 1
+    return FleetSummary(
+        vehicles=count,
+        online=online,
+        mean_soc=round(soc / count, 4) if count else None,
+        spots=sum(states.values()),
+        as_of_ms=now_ms,
+        **modes,
+        **states,
+    )

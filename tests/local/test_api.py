@@ -1,0 +1,122 @@
+"""The HTTP API as deployed: what needs a gateway, a role and real services."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from test_run import run_in, write_scenario
+
+from fleet_sim.cloud import deploy, registry
+from fleet_sim.cloud.local import Endpoints
+from fleet_sim.cloud.target import Target, open_local
+from fleet_sim.contract import SpotPage
+from fleet_sim.scenario import loads
+from fleet_sim.world.towns import build_cities, street_network
+from fleet_sim.world.towns import registry as registry_of
+
+CITY = build_cities(
+    loads(
+        "name: api\nseed: 3\ncity: {generate: {blocks: [4, 3]}}\n"
+        "fleet: [{group: cars, count: 1}]\nphases: [{name: only, duration: 10s}]\n"
+    )
+)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Any
+    body: bytes
+
+
+@pytest.fixture(scope="module")
+def town(local_aws: Endpoints) -> Iterator[tuple[Target, deploy.StackOutputs]]:
+    """A deployment of its own with a small city in it."""
+    target = open_local(local_aws, "town")
+    outputs = deploy.deploy(target)
+    stalls = registry_of(CITY)
+    registry.upload(target, outputs, stalls, street_network(CITY, stalls.city))
+    yield target, outputs
+    deploy.delete(target)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A user's folder, in which nothing is left running."""
+    yield tmp_path
+    run_in(tmp_path, "down")
+
+
+def ask(town: tuple[Target, deploy.StackOutputs], path: str, **headers: str) -> Answer:
+    request = urllib.request.Request(
+        town[1].api_url + path, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.headers, error.read())
+
+
+def test_spots_near_a_point_come_in_walking_order(town: Any) -> None:
+    spot = CITY[0].to_registry().spots[0]
+    answer = ask(town, f"/spots?lat={spot.lat}&lon={spot.lon}&radius=200&state=unknown")
+    assert answer.status == 200, answer.body
+    page = msgspec.json.decode(answer.body, type=SpotPage)
+    assert page.walk == "streets"
+    assert page.spots[0].id == spot.id
+    assert len(page.spots) > 5
+    walked = [float(s.walk_m) for s in page.spots if isinstance(s.walk_m, float)]
+    assert walked == sorted(walked)
+    assert len(walked) == len(page.spots)
+
+
+def test_the_streets_are_those_of_the_city(town: Any) -> None:
+    answer = ask(town, "/streets")
+    assert answer.headers["content-type"] == "application/geo+json"
+    drawn = json.loads(answer.body)
+    assert {f["properties"]["name"] for f in drawn["features"]} == set(CITY[0].roads.streets)
+    assert drawn["city"] == CITY[0].to_registry().city
+
+
+def test_what_has_not_changed_is_not_sent_again(town: Any) -> None:
+    first = ask(town, "/streets")
+    again = ask(town, "/streets", If_None_Match=first.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_health_and_document(town: Any) -> None:
+    assert json.loads(ask(town, "/health").body) == {"status": "ok"}
+    assert json.loads(ask(town, "/openapi.json").body)["openapi"] == "3.1.0"
+
+
+def test_a_browser_may_revalidate(town: Any) -> None:
+    request = urllib.request.Request(
+        town[1].api_url + "/spots",
+        method="OPTIONS",
+        headers={
+            "Origin": "https://map.example",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "if-none-match",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert "if-none-match" in answer.headers["Access-Control-Allow-Headers"].lower()
+    seen = ask(town, "/health", Origin="https://map.example")
+    assert "etag" in seen.headers["Access-Control-Expose-Headers"].lower()
+
+
+def test_a_citys_stalls_come_with_a_deployment(folder: Path) -> None:
+    assert run_in(folder, "up").returncode == 0
+    done = run_in(folder, "deploy", "--city", write_scenario(folder, "3s"))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"spot registry: \d+ stalls", done.stdout)
+    api = re.search(r"^API (\S+)", done.stdout, re.MULTILINE)
+    assert api is not None
+    with urllib.request.urlopen(api[1] + "/fleet/summary", timeout=20) as answer:
+        assert json.loads(answer.read())["unknown"] > 0
