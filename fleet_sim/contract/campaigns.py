@@ -43,6 +43,7 @@ TargetStatus = Literal[
 """`waiting` for its turn, `queued` at the Jobs service, `retrying`: the next attempt waits for its
 back-off. The others are final: `failed` after all attempts, `rejected` by the vehicle,
 `unreached` never asked for its job in time, `canceled` with the campaign."""
+Ending = Literal["", "recall", "timeout", "unreached", "abort"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "rejected", "unreached", "canceled"})
 
 
@@ -69,7 +70,7 @@ class Waves(_Asked, frozen=True):
         0.25,
         1.0,
     )
-    """Of the eligible vehicles, cumulated; rising to 1. A wave has one vehicle at least."""
+    """Of the eligible vehicles, cumulated and rounded up; rising to 1."""
     per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Starts a minute at most; unset: a wave starts at once."""
     soak_s: Seconds = 3_600.0
@@ -256,12 +257,16 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     status: TargetStatus = "waiting"
     attempt: int = 0
     """Jobs made for it so far."""
+    failures: int = 0
+    """Tries that failed."""
     heard_s: float = 0.0
     """When its status was last confirmed; when it was queued, at first. s since the epoch."""
     due_s: float = 0.0
     """`retrying`: when the next attempt begins."""
     reason: str = ""
-    """Of its last failure."""
+    """Of its last failure; in progress: what it waits for."""
+    ending: Ending = ""
+    """Why its job is being cancelled, until the service has confirmed that."""
     faulty: bool = False
     """It broke after a successful installation."""
 
