@@ -14,7 +14,7 @@ import msgspec
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_sim.cloud import buckets, identities, package, stacks
+from fleet_sim.cloud import buckets, identities, package, site, stacks
 from fleet_sim.cloud.stacks import DeployError, OnEvent
 from fleet_sim.cloud.target import Target
 from fleet_sim.resources import data_dir
@@ -22,7 +22,7 @@ from fleet_sim.resources import data_dir
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
-STACKS = ("pipeline", "api")
+STACKS = ("pipeline", "api", "site")
 """Templates of `infra/`, in the order in which they need each other."""
 
 LOCAL_PARAMETERS: Mapping[str, str] = {
@@ -31,6 +31,8 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "LogRetentionDays": "1",
     "RequestsPerSecond": "10000",
     "RequestBurst": "20000",
+    # It has no certificate.
+    "ViewerProtocol": "allow-all",
 }
 
 
@@ -49,6 +51,9 @@ class StackOutputs(msgspec.Struct, frozen=True):
     api_function: str
     api_url: str
     """Base URL of the HTTP API, without a slash at the end."""
+    site_bucket: str
+    site_url: str
+    """Where a browser finds the live map, with a slash at the end."""
 
 
 class StackStatus(msgspec.Struct, frozen=True):
@@ -92,9 +97,12 @@ def deploy(
             values = {key: known[key] for key in declared if key in known}
             stacks.apply(target, stack_name(target, name), body, values, on_event)
             found.update(stacks.outputs(target, stack_name(target, name)))
+        deployed = _stack_outputs(target, found)
+        if site.publish(target, deployed.site_bucket, _site_config(found)):
+            on_event("site", "pages", "UPLOADED", deployed.site_url)
     except (ClientError, BotoCoreError) as error:
         raise DeployError(f"{target}: {error}") from error
-    return _stack_outputs(target, found)
+    return deployed
 
 
 def outputs(target: Target) -> StackOutputs:
@@ -137,6 +145,8 @@ def delete(target: Target, *, on_event: OnEvent = lambda *_: None) -> None:
                 # CloudFormation does not delete a policy that certificates still hold.
                 identities.remove_all(target, policy_name=policy)
             if (bucket := held.get("DataBucket")) and not _retains_data(stack):
+                buckets.empty(target, bucket)
+            if bucket := held.get("SiteBucket"):
                 buckets.empty(target, bucket)
             stacks.delete(target, name, on_event)
         bucket = artifact_bucket(target)
@@ -229,8 +239,19 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             failure_queue_url=found["FailureQueueUrl"],
             api_function=found["ApiFunction"],
             api_url=found["ApiUrl"].rstrip("/"),
+            site_bucket=found["SiteBucket"],
+            site_url=site.address(target, found["SiteDomain"], found["SiteDistribution"]),
         )
     except KeyError as error:
         raise DeployError(
             f"{target}: output {error} is missing; deploy again with this version"
         ) from None
+
+
+def _site_config(found: Mapping[str, str]) -> site.SiteConfig:
+    return site.SiteConfig(
+        api=found["ApiUrl"].rstrip("/"),
+        version="",
+        poll_s=float(found["SitePollSeconds"]),
+        stale_s=float(found["SiteStaleSeconds"]),
+    )

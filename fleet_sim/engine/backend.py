@@ -8,18 +8,19 @@ from typing import NamedTuple, Protocol
 
 from rich.console import Console
 
-from fleet_sim.cloud import collect, identities, invoke, manifest, registry
+from fleet_sim.cloud import collect, identities, invoke, manifest
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.deploy import outputs as deployed_outputs
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
-from fleet_sim.contract import Spot, SpotRegistry, StreetNetwork
+from fleet_sim.contract import Spot
 from fleet_sim.engine.embedded import EmbeddedBroker
 from fleet_sim.engine.endpoint import TARGETS, Endpoint, parse_all
-from fleet_sim.engine.operate import deploy_with_steps, local_dir
+from fleet_sim.engine.operate import deploy_with_steps, local_dir, upload_city
 from fleet_sim.engine.progress import Steps
 from fleet_sim.measure.archived import ArchiveRow
 from fleet_sim.transport import Certificate, LinkSettings, Tls
+from fleet_sim.world import City
 
 
 class Collected(NamedTuple):
@@ -45,14 +46,8 @@ class Backend(Protocol):
     broken: bool
     """A fault of the scenario keeps its broker down: nobody can be online, and nothing is gone."""
 
-    def prepare(
-        self,
-        vins: Sequence[str],
-        spots: SpotRegistry,
-        steps: Steps,
-        streets: StreetNetwork | None = None,
-    ) -> LinkSettings:
-        """Make ready for these vehicles and stalls, and say how vehicles connect."""
+    def prepare(self, vins: Sequence[str], cities: Sequence[City], steps: Steps) -> LinkSettings:
+        """Make ready for these vehicles and towns, and say how vehicles connect."""
 
     def gone(self) -> str | None:
         """Why the target is known to be gone, or None."""
@@ -83,23 +78,9 @@ class CloudBackend:
         self._folder = folder
         self._local = local
 
-    def prepare(
-        self,
-        vins: Sequence[str],
-        spots: SpotRegistry,
-        steps: Steps,
-        streets: StreetNetwork | None = None,
-    ) -> LinkSettings:
+    def prepare(self, vins: Sequence[str], cities: Sequence[City], steps: Steps) -> LinkSettings:
         target, outputs = self._target, self._outputs
-        steps.step("uploading the spot registry")
-        registry.upload(
-            target,
-            outputs,
-            spots,
-            streets,
-            on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
-        )
-        steps.done(f"spot registry: {len(spots.spots):,} stalls")
+        upload_city(target, outputs, cities, steps)
         steps.step("waking the functions")
         invoke.ready(target, outputs)
         steps.done("the processor and the API answer")
@@ -172,13 +153,7 @@ class BrokerBackend:
         self._link = first.link()._replace(more=places)
         self._identities = identities
 
-    def prepare(
-        self,
-        vins: Sequence[str],
-        spots: SpotRegistry,
-        steps: Steps,
-        streets: StreetNetwork | None = None,
-    ) -> LinkSettings:
+    def prepare(self, vins: Sequence[str], cities: Sequence[City], steps: Steps) -> LinkSettings:
         link, folder = self._link, self._identities
         if link.tls is None or folder is None or manifest.load(folder) is None:
             return link
@@ -215,13 +190,7 @@ class EmbeddedBackend(BrokerBackend):
         self.api_url: str | None = None
         self._broker: EmbeddedBroker | None = None
 
-    def prepare(
-        self,
-        vins: Sequence[str],
-        spots: SpotRegistry,
-        steps: Steps,
-        streets: StreetNetwork | None = None,
-    ) -> LinkSettings:
+    def prepare(self, vins: Sequence[str], cities: Sequence[City], steps: Steps) -> LinkSettings:
         steps.step("starting a broker")
         self._broker = EmbeddedBroker(len(vins))
         self._broker.start()

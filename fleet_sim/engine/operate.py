@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fleet_sim.cloud import deploy, registry
+from fleet_sim.cloud import deploy, registry, site
 from fleet_sim.cloud.local import LocalAws
 from fleet_sim.cloud.target import Target, TargetError, open_aws, open_local
 from fleet_sim.engine.catalog import load_scenario
@@ -35,6 +35,7 @@ def up(state_dir: Path, stack: str, console: Console) -> None:
         outputs = deploy_with_steps(
             open_local(endpoints, stack), {}, steps, console, each_resource=True
         )
+    console.print(f"map      {outputs.site_url}", soft_wrap=True)
     console.print(f"API      {outputs.api_url}", soft_wrap=True)
     console.print(f"MQTT     mqtts://{endpoints.mqtt_host}:{endpoints.mqtt_port}", soft_wrap=True)
     console.print(f"AWS APIs {endpoints.gateway_url}", soft_wrap=True)
@@ -110,6 +111,7 @@ def deploy_stacks(
         outputs = deploy_with_steps(where, parameters, steps, console, each_resource=True)
         if cities is not None:
             upload_city(where, outputs, cities, steps)
+    console.print(f"map {outputs.site_url}", soft_wrap=True)
     console.print(f"API {outputs.api_url}", soft_wrap=True)
 
 
@@ -126,6 +128,7 @@ def upload_city(
         towns.street_network(cities, stalls.city),
         on_progress=lambda done, total: steps.detail(f"{done:,} of {total:,}"),
     )
+    site.publish_city(where, outputs.site_bucket, cities)
     steps.done(f"spot registry: {len(stalls.spots):,} stalls")
 
 
@@ -165,5 +168,7 @@ def show_status(
         table.add_row(s.name, s.status, s.reason)
     console.print(table)
     if healthy:
-        console.print(f"API {deploy.outputs(where).api_url}", soft_wrap=True)
+        outputs = deploy.outputs(where)
+        console.print(f"map {outputs.site_url}", soft_wrap=True)
+        console.print(f"API {outputs.api_url}", soft_wrap=True)
     return healthy

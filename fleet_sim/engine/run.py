@@ -45,7 +45,7 @@ from fleet_sim.measure.summary import Summary
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import ConnectError, Kind, LinkSettings, check_settings, check_transport
 from fleet_sim.world import City, Share, Simulated, share_out
-from fleet_sim.world.towns import cities_of, fleet_vins, registry, street_network
+from fleet_sim.world.towns import cities_of, fleet_vins
 
 ACK_DRAIN_S = 15.0
 """Longest wait for acknowledgements after the last message."""
@@ -230,9 +230,7 @@ def _seconds(option: str, text: str) -> float:
 def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
     backend, folder = this.backend, this.folder
     with ConsoleSteps(this.console) as steps:
-        stalls = registry(this.cities)
-        streets = street_network(this.cities, stalls.city)
-        link = backend.prepare(this.vins, stalls, steps, streets)
+        link = backend.prepare(this.vins, this.cities, steps)
     link = with_mqtt(link, this.scenario.mqtt)._replace(
         source_ips=sources, transport=this.options.transport
     )

@@ -99,8 +99,9 @@ def test_a_stacks_parameters_come_from_somewhere() -> None:
 
 def test_packages_run_on_what_the_templates_allow() -> None:
     for runtime in (package.local_runtime(), package.aws_runtime(), package.aws_runtime("arm64")):
-        for document in TEMPLATES.values():
-            parameters = document["Parameters"]
+        for parameters in (d["Parameters"] for d in TEMPLATES.values()):
+            if "Runtime" not in parameters:
+                continue  # it has no function
             assert runtime.lambda_name in parameters["Runtime"]["AllowedValues"]
             assert runtime.architecture in parameters["Architecture"]["AllowedValues"]
 

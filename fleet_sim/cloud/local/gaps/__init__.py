@@ -30,6 +30,7 @@ GAPS = (
     "ca_key",
     "listener",
     "cloudformation",
+    "distributions",
 )
 SKIP_VARIABLE = "FLEET_SIM_LOCAL_SKIP_GAPS"
 
@@ -55,13 +56,14 @@ def load() -> Any:
     left_open = skipped()
     if "listener" in left_open:
         os.environ["IOT_MTLS_PORT"] = str(_free_port())
-    app = _seam.application().app
+    module = _seam.application()
     for name in GAPS:
         if name in left_open:
             log.warning("gap %s is left open: %s", name, SKIP_VARIABLE)
             continue
         importlib.import_module(f"{__name__}.{name}").apply()
-    return app
+    # Read last: a correction may have put itself before it.
+    return module.app
 
 
 def readiness() -> Listening | None:
