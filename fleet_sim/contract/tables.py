@@ -35,8 +35,15 @@ class Observation(msgspec.Struct, frozen=True, array_like=True, order=True, gc=F
     """Log-likelihood ratio occupied : free of what was seen."""
 
 
+USUAL = 0.65
+"""Share of stalls taken where nothing was seen for long (SFpark's target is 60-80 %)."""
+RELAX_S = 2700.0
+"""Time in which what a look told fades by 1 - 1/e: see `contract.fading`."""
+
+
 class SpotBelief(msgspec.Struct, frozen=True, gc=False):
-    """What the cloud believes of a spot, and the run whose observations made it so."""
+    """What the cloud believed of a spot at its newest look, and the run whose observations made it
+    so. `contract.fading.as_of` says what is left of it by now."""
 
     run: str = ""
     state: SpotState = "unknown"
@@ -45,6 +52,13 @@ class SpotBelief(msgspec.Struct, frozen=True, gc=False):
     """How many recent observations the belief rests on."""
     last_seen_ms: int = 0
     """Event time of the newest; 0 when never seen."""
+    ahead_ms: int = 0
+    """How far the vehicles' clock was ahead of the cloud's when this was written: scenarios have
+    clocks of their own."""
+    usual: float = USUAL
+    """Share of the time that this stall is taken, towards which the belief fades, 0-1."""
+    relax_s: float = RELAX_S
+    """Time in which it does so by 1 - 1/e."""
 
 
 def text_attribute(value: object) -> AttributeMap:

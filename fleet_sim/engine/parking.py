@@ -6,7 +6,6 @@ imports nothing of it.
 """
 
 import importlib
-import math
 import sys
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -15,6 +14,8 @@ import msgspec
 import numpy as np
 
 from fleet_sim.contract import RuleRecord, SpotRegistry, Telemetry
+from fleet_sim.contract.fading import as_of
+from fleet_sim.contract.tables import RELAX_S, USUAL
 from fleet_sim.engine.encoding import encoder
 from fleet_sim.engine.outbox import Composer
 from fleet_sim.measure.accuracy import FREE, OCCUPIED, UNKNOWN, Comparison, MapScore
@@ -102,17 +103,16 @@ class _Memory:
             self.looks[spot_id].append(look)
 
     def told(
-        self, registry: SpotRegistry, now_ms: float, relax_ms: float
+        self, registry: SpotRegistry, now_ms: float, relax_s: float = RELAX_S
     ) -> tuple[FloatArray, Int8Array]:
-        """`p_occupied` as of now, and the states as they are served, [spots]."""
-        n, usual = len(registry.spots), self._spots.USUAL
+        """Beliefs as they are served at `now_ms`, [spots]: `p_occupied` and the states."""
+        n, usual = len(registry.spots), USUAL
         p, state = np.full(n, usual), np.full(n, UNKNOWN, np.int8)
         for k, spot in enumerate(registry.spots):
             held = self.states.get(spot.id)
             if held is not None:
-                belief = self._spots.belief(held, relax_ms=relax_ms)
-                fade = math.exp((belief.last_seen_ms - now_ms) / relax_ms)
-                p[k] = usual + (belief.p_occupied - usual) * fade
+                belief = as_of(self._spots.belief(held, relax_s=relax_s), now_ms)
+                p[k] = belief.p_occupied
                 state[k] = _CODES[belief.state]
         return p, state
 
@@ -168,15 +168,14 @@ class _Run:
 
     def compare(self, now_ms: float) -> None:
         truth = self.world.occupied.copy()
-        relax_ms = self.cloud.spots.RELAX_MS
         for name, memory in self.memory.items():
-            self.compared[name].add(*memory.told(self.registry, now_ms, relax_ms), truth)
+            self.compared[name].add(*memory.told(self.registry, now_ms), truth)
         looks = self.memory[MAP].looks
         self.ages += [(now_ms - seen[-1].ts) / 1000 for seen in looks.values()]
         if self.ablate:
-            never = self.memory[MAP].told(self.registry, now_ms, 1e15)
+            never = self.memory[MAP].told(self.registry, now_ms, 1e12)
             self.compared[NO_DECAY].add(*never, truth)
-            last, mean = (np.full(truth.size, self.cloud.spots.USUAL) for _ in range(2))
+            last, mean = (np.full(truth.size, USUAL) for _ in range(2))
             for spot_id, seen in looks.items():
                 taken = [look.llr > 0 for look in seen]
                 last[self.number[spot_id]] = taken[-1]

@@ -10,6 +10,7 @@ the same records make the same looks, which a spot takes once.
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ class Pipeline:
         self._run = ""
         self._index: spots.SpotIndex | None = None
         self._etag = ""
+        self._ahead_ms = -math.inf
 
     def process(self, records: Sequence[Incoming]) -> Outcome:
         """Take one batch through all stages. An exception means: try the whole batch again."""
@@ -109,6 +111,15 @@ class Pipeline:
         failed = self._report(refused)
         if accepted:
             self._begin_run(max(item.record.run for item in accepted))
+            # The least delayed record tells how the vehicles' clock is to ours.
+            self._ahead_ms = max(
+                self._ahead_ms,
+                *(
+                    item.record.ts - item.incoming.arrival_ms
+                    for item in accepted
+                    if item.record.run == self._run
+                ),
+            )
         applied, looked_at = self._apply(accepted, processed_ms)
         failed.update(applied)
         return Outcome(failed, len(accepted), len(refused), looked_at)
@@ -185,7 +196,7 @@ class Pipeline:
         """A newer run may come with another registry."""
         if self._index is not None and run <= self._run:
             return
-        self._run = run
+        self._run, self._ahead_ms = run, -math.inf
         try:
             condition = {"IfNoneMatch": self._etag} if self._etag else {}
             answer = self._s3.get_object(Bucket=self._bucket, Key=REGISTRY_KEY, **condition)
@@ -217,8 +228,10 @@ class Pipeline:
         }
 
     def _spot_write(self, spot_id: str, item: AttributeMap | None, state: spots.SpotState) -> Write:
+        ahead_ms = round(self._ahead_ms) if math.isfinite(self._ahead_ms) else 0
+        belief = msgspec.structs.replace(spots.belief(state), ahead_ms=ahead_ms)
         attributes = {
-            "belief": text_attribute(spots.belief(state)),
+            "belief": text_attribute(belief),
             "recent": text_attribute(state.recent),
         }
         if item is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from telemetry_processor.spots import USUAL
+from fleet_sim.contract.tables import USUAL
 
 GRADES = 5
 """A look's share of near samples is told in so many steps."""

@@ -12,25 +12,17 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fleet_sim.contract import RegistrySpot, SpotRegistry
-from fleet_sim.contract.tables import Observation, SpotBelief
+from fleet_sim.contract.fading import held, remaining
+from fleet_sim.contract.tables import RELAX_S, USUAL, Observation, SpotBelief
 
 MIN_SLACK_M = 4.0
 MAX_SLACK_M = 12.0
 """Bounds of the across-track tolerance: wider than lane keeping, narrower than a block."""
 
-USUAL = 0.65
-"""Share of stalls taken where nothing was seen for long (SFpark's target is 60-80 %)."""
-RELAX_MS = 45 * 60_000.0
-"""Time in which what a look told fades by 1 - 1/e: who leaves does so once a mean dwell of about
-two hours, and in balance as many arrive, so mean dwell × (1 - usual occupancy)."""
 MAX_LOG_ODDS = 5.0
 """Two or three contrary looks must be able to turn a belief, however often it was confirmed."""
 RECENT = 12
 """Observations a belief rests on. More would hardly weigh: each is bounded by `MAX_LOG_ODDS`."""
-OCCUPIED_AT, FREE_AT = 0.7, 0.3
-UNKNOWN_WITHIN = 0.1
-"""Hysteresis: a state holds until the belief reaches the other one, or `0.5 ± UNKNOWN_WITHIN`."""
-
 NEAR_SLACK_M = 0.72
 """Three metres from lane to stall, and ParkNet's threshold of 2.28 m (89.7 in) between parked cars
 and what lies behind them."""
@@ -117,27 +109,26 @@ def merge(current: SpotState, seen: Iterable[tuple[str, Observation]]) -> SpotSt
     return None if merged == current else merged
 
 
-def belief(state: SpotState, *, relax_ms: float = RELAX_MS) -> SpotBelief:
-    """Fold a spot's observations in event-time order; what they told fades within `relax_ms`."""
+def belief(state: SpotState, *, relax_s: float = RELAX_S) -> SpotBelief:
+    """Fold a spot's observations in event-time order; what they told fades within `relax_s`."""
     if not state.recent:
         return SpotBelief(run=state.run)
-    p, verdict = USUAL, "unknown"
+    p, call = USUAL, "unknown"
     then = state.recent[0].ts
     for look in state.recent:
-        p = USUAL + (p - USUAL) * math.exp((then - look.ts) / relax_ms)
+        left = remaining(look.ts - then, relax_s)
+        p = USUAL + (p - USUAL) * left
+        call = held(call, p, left)
+        # A belief that has not faded may be as sure as the bound, which is no certainty.
         log_odds = math.log(p / (1 - p)) + look.llr
         p = 1 / (1 + math.exp(-min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
+        call = held(call, p)
         then = look.ts
-        if p >= OCCUPIED_AT:
-            verdict = "occupied"
-        elif p <= FREE_AT:
-            verdict = "free"
-        elif abs(p - 0.5) < UNKNOWN_WITHIN:
-            verdict = "unknown"
     return SpotBelief(
         run=state.run,
-        state=verdict,  # type: ignore[arg-type]
+        state=call,  # type: ignore[arg-type]
         p_occupied=round(p, 4),
         observations=len(state.recent),
         last_seen_ms=then,
+        relax_s=relax_s,
     )

@@ -26,6 +26,7 @@ from lambda_fakes import (
 from moto import mock_aws
 
 from fleet_sim.contract import ArchivedRecord, RegistrySpot, SpotRegistry, VehicleView
+from fleet_sim.contract.fading import as_of
 from fleet_sim.contract.failures import RefusedRecord
 from fleet_sim.contract.registry import REGISTRY_KEY
 from fleet_sim.contract.tables import Observation, SpotBelief
@@ -330,7 +331,23 @@ def final(cloud: Cloud, order: list[Any], sizes: Iterator[int], restart: bool) -
         )
         for vin in held
     }
-    return views, {vin: held[vin]["track"] for vin in held}, cloud.dynamodb.tables["spots"]
+    spots = cloud.dynamodb.tables["spots"]
+    # How the clocks are to each other is known the better the more was received.
+    beliefs = {name: msgspec.structs.replace(cloud.belief(name), ahead_ms=0) for name in spots}
+    recent = {name: item["recent"] for name, item in spots.items()}
+    return views, {vin: held[vin]["track"] for vin in held}, beliefs, recent
+
+
+def test_a_belief_says_how_the_vehicles_clock_is_to_ours(cloud: Cloud) -> None:
+    first = record(1, sonar=SONAR_CAR)
+    hour_behind = first.ts + 3_600_000.0
+    cloud.invoke(incoming(first, 101, arrival_ms=hour_behind + 40))
+    # One that was delayed on its way says nothing new.
+    cloud.invoke(incoming(parked(2), 102, arrival_ms=hour_behind + 90_000))
+    belief = cloud.belief("s0")
+    assert belief.ahead_ms == -3_600_040
+    assert as_of(belief, hour_behind + 40).state == belief.state == "occupied"
+    assert as_of(belief, hour_behind + 8 * 3_600_000).state == "unknown"
 
 
 DRIVES = st.lists(
@@ -368,11 +385,11 @@ def test_disorder_changes_no_vehicle_and_doubles_no_look(cloud, messages, random
     sent = [street(seq, vin, car, heading) for vin, seq, car, heading in messages]
     shuffled = sent + [random.choice(sent) for _ in range(4)]
     random.shuffle(shuffled)
-    views, _, spots = final(cloud, shuffled, itertools.cycle(cuts), restart=True)
+    views, _, _, recent = final(cloud, shuffled, itertools.cycle(cuts), restart=True)
     inorder = sorted(sent, key=lambda item: item.seq)
     assert views == final(cloud, inorder, itertools.repeat(1), restart=False)[0]
-    for item in spots.values():
-        looks = msgspec.json.decode(item["recent"]["S"], type=list[Observation])
+    for text in recent.values():
+        looks = msgspec.json.decode(text["S"], type=list[Observation])
         assert len({(look.vin, look.seq) for look in looks}) == len(looks)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet_sim.contract.tables import Observation
+from fleet_sim.contract.tables import USUAL, Observation
 from telemetry_processor import spots
 from telemetry_processor.spots import SpotState
 
@@ -55,11 +55,17 @@ class TestBelief:
         day = 86_400_000
         for sign in (2.0, -2.0):
             faded = spots.belief(merged(EMPTY, look(1, sign), look(1 + day, 0.0)))
-            assert faded.p_occupied == pytest.approx(spots.USUAL, abs=1e-4)
+            assert faded.p_occupied == pytest.approx(USUAL, abs=1e-4)
         fresh = spots.belief(merged(EMPTY, look(1, -2.0), look(2, 0.0)))
         assert fresh.p_occupied == pytest.approx(
-            1 / (1 + math.exp(2.0) * (1 - spots.USUAL) / spots.USUAL), abs=1e-3
+            1 / (1 + math.exp(2.0) * (1 - USUAL) / USUAL), abs=1e-3
         )
+
+    def test_a_call_ends_before_the_next_look_when_it_has_faded(self) -> None:
+        weak = look(60 * 60_000, 0.3)
+        kept = spots.belief(merged(EMPTY, look(1, -2.5), look(60_000, 0.3)))
+        assert kept.state == "free"
+        assert spots.belief(merged(EMPTY, look(1, -2.5), weak)).state == "unknown"
 
     def test_a_repeated_look_changes_nothing(self) -> None:
         state = merged(EMPTY, look(1), look(2))
