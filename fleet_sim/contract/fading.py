@@ -12,6 +12,7 @@ import math
 
 import msgspec
 
+from fleet_sim.contract.api import SpotState
 from fleet_sim.contract.tables import RELAX_S, USUAL, SpotBelief
 
 OCCUPIED_AT, FREE_AT = 0.7, 0.3
@@ -36,7 +37,7 @@ def faded(
     return usual + (p_occupied - usual) * remaining(age_ms, relax_s)
 
 
-def held(state: str, p_occupied: float, left: float = 1.0) -> str:
+def held(state: SpotState, p_occupied: float, left: float = 1.0) -> SpotState:
     """The call after the belief has become `p_occupied`, with `left` of the last look remaining.
 
     A belief that is strong enough makes a call only when it is fresh (`left` 1: a look was just
@@ -68,5 +69,5 @@ def as_of(belief: SpotBelief, now_ms: float) -> SpotBelief:
     return msgspec.structs.replace(
         belief,
         p_occupied=round(p, 4),
-        state=held(belief.state, p, left),  # type: ignore[arg-type]
+        state=held(belief.state, p, left),
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fleet_sim.contract import RegistrySpot, SpotRegistry
+from fleet_sim.contract.api import SpotState as SpotCall
 from fleet_sim.contract.fading import held, remaining
 from fleet_sim.contract.tables import RELAX_S, USUAL, Observation, SpotBelief
 
@@ -113,7 +114,8 @@ def belief(state: SpotState, *, relax_s: float = RELAX_S) -> SpotBelief:
     """Fold a spot's observations in event-time order; what they told fades within `relax_s`."""
     if not state.recent:
         return SpotBelief(run=state.run)
-    p, call = USUAL, "unknown"
+    p = USUAL
+    call: SpotCall = "unknown"
     then = state.recent[0].ts
     for look in state.recent:
         left = remaining(look.ts - then, relax_s)
@@ -126,7 +128,7 @@ def belief(state: SpotState, *, relax_s: float = RELAX_S) -> SpotBelief:
         then = look.ts
     return SpotBelief(
         run=state.run,
-        state=call,  # type: ignore[arg-type]
+        state=call,
         p_occupied=round(p, 4),
         observations=len(state.recent),
         last_seen_ms=then,
