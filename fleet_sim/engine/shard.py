@@ -354,10 +354,12 @@ class Shard:
         """Open what is due: into the ledger, to the transport."""
         self.lateness_ns.append(self.clock.now_ns() - self.t0_ns - due.intended_ns)
         row = self._open(due)
-        publish, topics = self.transport.publish, self._topics
-        for i, payload in zip(due.vehicles.tolist(), due.payloads, strict=True):
-            publish(i, Message(row, topics[i], payload, qos))
-            row += 1
+        vehicles, topics = due.vehicles.tolist(), self._topics
+        messages = [
+            Message(token, topics[i], payload, qos)
+            for token, (i, payload) in enumerate(zip(vehicles, due.payloads, strict=True), row)
+        ]
+        self.transport.publish_many(vehicles, messages)
 
     def _open(self, due: Batch) -> int:
         ids = self.share.ids[due.vehicles]

@@ -10,7 +10,7 @@ import asyncio
 import functools
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import mqtt5
 
@@ -126,6 +126,10 @@ class AdaptedTransport(ABC):
             self._send(i, result)
         elif result is not None:
             self.listener.on_evicted(result.token)
+
+    def publish_many(self, vehicles: Iterable[int], messages: Iterable[Message]) -> None:
+        for i, message in zip(vehicles, messages, strict=True):
+            self.publish(i, message)
 
     def sever(self, i: int, reason: str) -> None:
         self._held[i] = 1

@@ -51,6 +51,9 @@ class Transport(Protocol):
     def publish(self, i: int, message: Message) -> None:
         """Send, or store and forward; every message ends in one `Listener` call or in `close`."""
 
+    def publish_many(self, vehicles: Iterable[int], messages: Iterable[Message]) -> None:
+        """`publish` for one message each of several vehicles, in this order."""
+
     def sever(self, i: int, reason: str) -> None:
         """The radio is gone: cut the connection and do not try again until `restore`."""
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, cast
 import mqtt5
 
 from fleet_sim.transport import packing
+from fleet_sim.transport.lane import line_of
 from fleet_sim.transport.layer import Layer
 from fleet_sim.transport.limits import Limits, limits_of
 from fleet_sim.transport.reasons import code, goodbye, refusal, short_reason
 from fleet_sim.transport.settings import connect_packet, of_vehicle, user_properties
+from fleet_sim.transport.sockets import Wire
 from fleet_sim.vehicle import Message, Session
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        self.leave_lane()
         if self._buffer:
             data = self._buffer + data
         start = self._pubacks(data) if self.accepted else 0
@@ -140,6 +143,7 @@ class Link(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if not self._over:
+            self.leave_lane()
             self._session.writable = False
 
     def resume_writing(self) -> None:
@@ -148,6 +152,7 @@ class Link(asyncio.Protocol):
             self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.leave_lane()
         self.ended.set_result(None)
         if exc is not None and not isinstance(exc, OSError):
             self._owner.failed(exc)  # a listener raised; asyncio has logged it and cut the link
@@ -172,6 +177,43 @@ class Link(asyncio.Protocol):
         self._transport.write(data)  # type: ignore[union-attr]  # online: an assert costs as much
         self._last_write_s = owner.tick_s
         owner.listener.on_sent(message.token, t_ns, duplicate)
+        if not packet_id:
+            self._enter_lane()
+
+    def _enter_lane(self) -> None:
+        """Let messages take the short way from here on, if all is well."""
+        wire, session = self._transport, self._session
+        if (
+            type(wire) is Wire  # not TLS, WebSocket or a radio, which have their own to do
+            and session.idle
+            and self._aliases is None
+            and not (self._over or wire.waiting or self._buffer or self._ping_sent_s)
+            and (self._limits is None or self._limits.max_qos)
+        ):
+            wire.short = self._i
+            most = None if self._limits is None else self._limits.max_packet_size
+            self._owner.lane.lines[self._i] = line_of(
+                wire, self._topic, self._topic_bytes, self._properties, most, self._blocked
+            )
+
+    def leave_lane(self) -> None:
+        """Whatever happens is the session's again, as if it had sent what flies."""
+        wire = self._transport
+        if type(wire) is Wire and wire.short >= 0:
+            wire.short = -1
+            lane = self._owner.lane
+            if (flies := lane.leave(self._i)) is not None:
+                self._session.adopt(*flies)
+            self._last_write_s = max(self._last_write_s, lane.wrote_s[self._i])
+
+    def _blocked(self, data: bytes, sent: int, error: OSError | None) -> None:
+        wire = self._transport
+        assert isinstance(wire, Wire)
+        self.leave_lane()
+        if error is not None:
+            wire.fail(error)
+        else:
+            wire.keep(memoryview(data)[sent:])
 
     def _turn_to(self, topic: str) -> None:
         """The next PUBLISH is to another topic than the last, or the first of its alias."""
@@ -214,17 +256,21 @@ class Link(asyncio.Protocol):
     def timer(self, now_s: float) -> None:
         """Keepalive: a ping when nothing was written, or nothing heard, for half the interval; its
         answer must come within the other half (MQTT 5, 3.1.2.10)."""
-        half = self._half_keepalive_s
+        half, lane = self._half_keepalive_s, self._owner.lane
+        wrote_s = max(self._last_write_s, lane.wrote_s[self._i])
+        heard = self._heard or lane.heard[self._i]
         if self._ping_sent_s and now_s - self._ping_sent_s >= half:
             self.fail("no PINGRESP in time")
             return
-        silent = now_s - self._last_write_s >= half or not self._heard
+        silent = now_s - wrote_s >= half or not heard
         self._heard = False
+        lane.heard[self._i] = 0
         if silent and not self._ping_sent_s:
             assert self._transport is not None
+            self.leave_lane()
             self._transport.write(mqtt5.PingReqPacket().write())
-            self._last_write_s = self._ping_sent_s = now_s
-        due = (self._ping_sent_s or self._last_write_s) + half
+            self._last_write_s = wrote_s = self._ping_sent_s = now_s
+        due = (self._ping_sent_s or wrote_s) + half
         self._owner.set_timer(self._i, max(due, now_s + TICK_S))
 
     def fail(self, reason: str) -> None:
@@ -246,6 +292,7 @@ class Link(asyncio.Protocol):
             self.handshake.set_result(reason)
 
     def abort(self) -> None:
+        self.leave_lane()
         self._over = True
         if self._transport is not None:
             self._transport.abort()
@@ -254,6 +301,7 @@ class Link(asyncio.Protocol):
 
     def disconnect(self) -> None:
         """Say goodbye and close once everything is written."""
+        self.leave_lane()
         assert self._transport is not None
         self._transport.write(mqtt5.DisconnectPacket().write())
         self._transport.close()
@@ -287,6 +335,8 @@ class Link(asyncio.Protocol):
             owner.listener.on_acknowledged(message.token, owner.now_ns(), reason)
         if session.pending:
             self._flush()
+        else:
+            self._enter_lane()
 
     def _inbound(self, packet: mqtt5.PublishPacket) -> None:
         if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
@@ -353,6 +403,7 @@ class Link(asyncio.Protocol):
         if owner.settings.topic_alias and packet.topic_alias_max:
             self._aliases, self._alias_maximum = {}, packet.topic_alias_max
         self._last_write_s = now
+        owner.lane.wrote_s[self._i] = 0.0  # of the connection before
         self._session.accepted(
             now, session_present=packet.session_present, receive_maximum=packet.receive_max
         )

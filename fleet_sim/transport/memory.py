@@ -2,7 +2,7 @@
 fleets, for measuring the engine by itself, and for tests."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fleet_sim.transport.base import Listener
 from fleet_sim.transport.settings import LinkSettings
@@ -51,6 +51,10 @@ class MemoryTransport:
             stored.append(message)
             if len(stored) > self._store_limit:
                 self._listener.on_evicted(stored.popleft().token)
+
+    def publish_many(self, vehicles: Iterable[int], messages: Iterable[Message]) -> None:
+        for i, message in zip(vehicles, messages, strict=True):
+            self.publish(i, message)
 
     def sever(self, i: int, reason: str) -> None:
         self._held[i] = 1

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fleet_sim.transport.air import Air, AirLayer
 from fleet_sim.transport.base import Listener
+from fleet_sim.transport.lane import Lane
 from fleet_sim.transport.link import TICK_S, Link
 from fleet_sim.transport.reasons import short_reason
 from fleet_sim.transport.settings import LinkSettings
+from fleet_sim.transport.sockets import Sockets
 from fleet_sim.transport.tls import Handshakes, Outcome, TlsClient, TlsLayer
 from fleet_sim.transport.websocket import WebSocketLayer, resource
 from fleet_sim.transport.wheel import TimerWheel
@@ -61,6 +63,8 @@ class NativeTransport:
         # `connect_rate`; those that come back, whenever their backoff says.
         self._due: deque[int] = deque()
         self._returning: deque[int] = deque()
+        self.lane = Lane(len(client_ids), listener, now_ns)
+        self._sockets = Sockets(self.loop, self.lane.acknowledged)
         self._tls: TlsClient | None = None
         self._resource = resource(settings) if settings.websocket is not None else None
         self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=TICK_S)
@@ -82,13 +86,18 @@ class NativeTransport:
 
     def publish(self, i: int, message: Message) -> None:
         session = self._sessions[i]
+        link = self._links[i]
+        if self.lane.lines[i] is not None and link is not None:
+            link.leave_lane()
         packet_id = session.admit(message)
         if packet_id >= 0:
-            link = self._links[i]
             assert link is not None  # online
             link.publish(packet_id, message)
         elif (evicted := session.keep(message)) is not None:
             self.listener.on_evicted(evicted.token)
+
+    def publish_many(self, vehicles: Iterable[int], messages: Iterable[Message]) -> None:
+        self.lane.publish(vehicles, messages, self.tick_s, self.publish)
 
     def shape(
         self,
@@ -131,7 +140,7 @@ class NativeTransport:
 
     def backlog(self) -> tuple[int, int]:
         return (
-            sum(session.in_flight for session in self._sessions),
+            sum(session.in_flight for session in self._sessions) + self.lane.in_flight,
             sum(session.stored for session in self._sessions),
         )
 
@@ -163,6 +172,9 @@ class NativeTransport:
         await asyncio.gather(*(task for task, _ in attempts), return_exceptions=True)
         left: list[Message] = []
         ends = []
+        for each in self._links:
+            if each is not None:
+                each.leave_lane()
         for session, online in zip(self._sessions, self._links, strict=True):
             left += session.close()
             if online is not None:
@@ -178,7 +190,8 @@ class NativeTransport:
         self._links = [None] * len(self._links)
         if self._air is not None:
             self._air.stop()
-        # The sockets of cancelled attempts are closed in the loop's next turn.
+        # What is aborted hears of it in the loop's next turn.
+        self._sockets.close()
         await asyncio.sleep(0)
         bug, self._bug = self._bug, None
         if bug is not None:
@@ -274,12 +287,8 @@ class NativeTransport:
             link.below = link.below or air
         sources = settings.source_ips
         host, port = settings.broker(i)
-        await self.loop.create_connection(
-            lambda: outer,
-            host,
-            port,
-            local_addr=(sources[i % len(sources)], 0) if sources else None,
-        )
+        source_ip = sources[i % len(sources)] if sources else None
+        await self._sockets.connect(outer, host, port, source_ip)
         return "ready" if tls is None else await asyncio.shield(tls.outcome)
 
     def _attempt_over(self, i: int, link: Link, task: asyncio.Task[None]) -> None:

@@ -17,13 +17,13 @@ _DUPLICATE = 0x08
 _short = Struct(">BB").pack
 _medium = Struct(">BBB").pack
 _id = Struct(">H").pack
-_MAX_REMAINING = 268_435_455
+MAX_REMAINING = 268_435_455
 
 
 def varint(value: int) -> bytes:
     """Variable byte integer (MQTT 5, 1.5.5); `ValueError` above 268,435,455."""
-    if not 0 <= value <= _MAX_REMAINING:
-        raise ValueError(f"MQTT length: {value} (allowed: 0..{_MAX_REMAINING})")
+    if not 0 <= value <= MAX_REMAINING:
+        raise ValueError(f"MQTT length: {value} (allowed: 0..{MAX_REMAINING})")
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -253,6 +253,11 @@ class Session:
         self._store.clear()
         return stored
 
+    def adopt(self, packet_id: int, message: Message) -> None:
+        """A message that the caller sent by itself while the session was `idle`, under an id of its
+        own, and that is not acknowledged: from now on it is in flight as any other."""
+        self._inflight[packet_id] = message
+
     def acknowledged(self, packet_id: int) -> Message | None:
         """PUBACK came. Returns the message it ends, or None for an unknown id (counted)."""
         message = self._inflight.pop(packet_id, None)
@@ -282,6 +287,15 @@ class Session:
     def pending(self) -> bool:
         """Something waits for `next_send`."""
         return bool(self._store or self._resend)
+
+    @property
+    def idle(self) -> bool:
+        """Online, and nothing in flight, stored or to be resent."""
+        return (
+            self.state is State.ONLINE
+            and self.writable
+            and not (self._inflight or self._store or self._resend)
+        )
 
     @property
     def in_flight(self) -> int:

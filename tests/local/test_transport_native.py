@@ -279,10 +279,11 @@ async def test_a_keepalive_of_zero_turns_pings_off(bench: Bench) -> None:
 # -- everything at once ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["one by one", "many at once"])
 @pytest.mark.parametrize("drain", [True, False], ids=["drained", "closed at once"])
 @on_both_loops
 async def test_no_message_is_lost_or_doubled_however_connections_are_cut(
-    bench: Bench, drain: bool
+    bench: Bench, drain: bool, many: bool
 ) -> None:
     rng = random.Random(20_260_601)
     broker, seen = bench.broker, bench.seen
@@ -314,8 +315,14 @@ async def test_no_message_is_lost_or_doubled_however_connections_are_cut(
     transport = await bench.connected(
         n, window=8, store_limit=total, backoff=Backoff(0.02, 0.2, 20.0)
     )
+    short = 0
     for token in range(total):
-        transport.publish(token % n, message(token))
+        if not many:
+            transport.publish(token % n, message(token))
+        elif token % n == 0:
+            short += sum(line is not None for line in transport.lane.lines)
+            transport.publish_many(range(n), [message(token + i) for i in range(n)])
+            await asyncio.sleep(0.005)
         if token % 50 == 49:
             i = rng.randrange(n)
             transport.sever(i, "no radio")
@@ -332,6 +339,7 @@ async def test_no_message_is_lost_or_doubled_however_connections_are_cut(
     assert set(acked) <= set(broker.tokens())
     assert seen.evicted == []
     assert cuts > 20
+    assert bool(short) == many
     for tokens in broker.first_tokens_by_client().values():
         assert tokens == sorted(tokens)
 
