@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import mqtt5
@@ -186,6 +187,10 @@ class Saboteur(NativeTransport):
     GARBLED = (0, 4)
     REPEATED = (1, 4)
     DELAYED, OVERTAKING = (2, 5), (2, 6)
+
+    def publish_many(self, vehicles: Iterable[int], messages: Iterable[Message]) -> None:
+        for i, message in zip(vehicles, messages, strict=True):
+            self.publish(i, message)
 
     def publish(self, i: int, message: Message) -> None:
         name = (i, msgspec.json.decode(message.payload, type=Telemetry).seq)

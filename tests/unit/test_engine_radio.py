@@ -49,6 +49,8 @@ class Cutting:
 
     def publish(self, i: int, message: Any) -> None: ...
 
+    def publish_many(self, vehicles: Any, messages: Any) -> None: ...
+
     def backlog(self) -> tuple[int, int]:
         return 0, 0
 
