@@ -1,0 +1,32 @@
+"""The command line: parse, call, exit code."""
+
+import click
+
+from fleet_sim import __version__
+from fleet_sim.cli import benches, operating, running, scenarios
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fleet-sim")
+def main() -> None:
+    """Drive a fleet of virtual vehicles over MQTT, and audit what became of every message."""
+
+
+for _command in (
+    running.run,
+    running.generate,
+    running.rehearse,
+    running.report,
+    scenarios.validate,
+    scenarios.init,
+    scenarios.city,
+    scenarios.presets,
+    scenarios.schema,
+    operating.up,
+    operating.status,
+    operating.deploy,
+    operating.provision,
+    operating.down,
+    benches.bench,
+):
+    main.add_command(_command)

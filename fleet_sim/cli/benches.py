@@ -1,0 +1,222 @@
+"""Commands that measure: `fleet-sim bench`."""
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+
+from fleet_sim.cli.common import Examples, fail, json_option, reports_errors
+from fleet_sim.engine.verdict import ExitCode
+
+
+@click.group()
+def bench() -> None:
+    """Measure fleet-sim itself on this machine."""
+
+
+@bench.command(
+    "physics",
+    cls=Examples,
+    examples="fleet-sim bench physics\nfleet-sim bench physics -n 5000 --json",
+)
+@click.option(
+    "-n",
+    "--vehicles",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(1),
+    default=(1_000, 10_000, 100_000),
+    show_default=True,
+    help="Fleet size; may be repeated.",
+)
+@click.option("--seconds", default=20.0, show_default=True, help="Simulated time a size.")
+@json_option
+@reports_errors
+def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None:
+    """CPU time of the world by part, us a vehicle and tick of 0.1 s, and memory a vehicle."""
+    from fleet_sim.engine.bench import bench_physics as measure
+    from fleet_sim.engine.bench import physics_table
+
+    results = [measure(n, seconds) for n in sizes]
+    if as_json:
+        click.echo(msgspec.json.encode(results))
+    else:
+        Console(highlight=False, width=112).print(physics_table(results))  # figures, not dots
+
+
+@bench.command(
+    "parking",
+    cls=Examples,
+    examples="fleet-sim bench parking --quick\n"
+    "fleet-sim bench parking --osm west-oakland.osm.bz2 --out docs/accuracy.md",
+)
+@click.option("--quick", is_flag=True, help="One short case: some ten seconds.")
+@click.option(
+    "--osm",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Extract to drive in too; may be repeated.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the Markdown page here.")
+@json_option
+@reports_errors
+def bench_parking(quick: bool, osm: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """How right the processor's parking map is against the truth, by fleet and speed. No cloud."""
+    from rich.table import Table
+
+    from fleet_sim.engine import parking, parking_page
+
+    results = []
+    console = Console(highlight=False, stderr=True)
+    for case, ablate in parking_page.cases([str(path) for path in osm], quick=quick):
+        results.append(parking.drive(case, ablate=ablate))
+        console.print(*parking_page.rows(results)[-1], sep="  ")
+    if out is not None:
+        out.write_text(parking_page.page(results))
+    if as_json:
+        click.echo(msgspec.json.encode(results))
+        return
+    tables = [parking_page.rows(results)]
+    tables += [parking_page.parts(result) for result in results if len(result.scores) > 2]
+    for heading, *body in tables:
+        table = Table(*heading, box=None)
+        for row in body:
+            table.add_row(*row)
+        Console(highlight=False).print(table)
+
+
+@bench.command("processor", cls=Examples, examples="fleet-sim bench processor --json")
+@click.option("--seconds", type=click.IntRange(10), default=60, show_default=True)
+@json_option
+@reports_errors
+def bench_processor(seconds: int, as_json: bool) -> None:
+    """CPU of the telemetry processor, µs a record of 20 samples, without its services."""
+    from fleet_sim.engine.processor import bench_processor as measure
+
+    found = measure(seconds)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    for name, value in msgspec.structs.asdict(found).items():
+        click.echo(f"{name:16} {value:.2f}" if isinstance(value, float) else f"{name:16} {value}")
+
+
+@bench.command(
+    "tls", cls=Examples, examples="fleet-sim bench tls\nfleet-sim bench tls -n 500 --json"
+)
+@click.option("-n", "--vehicles", type=click.IntRange(1), default=200, show_default=True)
+@click.option(
+    "--messages",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Of a vehicle in a round.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@json_option
+@reports_errors
+def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
+    """CPU of connecting, returning and a message: plain, TLS full and by ticket, WebSocket.
+
+    Starts a mosquitto on this machine, which must be installed.
+    """
+    from fleet_sim.engine.bench_tls import bench_tls as measure
+    from fleet_sim.engine.bench_tls import tls_table
+
+    costs = measure(vehicles, messages, rounds)
+    if as_json:
+        click.echo(msgspec.json.encode(costs))
+    else:
+        Console(highlight=False).print(tls_table(costs))
+
+
+@bench.command(
+    "engine",
+    cls=Examples,
+    examples="""
+    fleet-sim bench engine
+    fleet-sim bench engine --vehicles 1000 --rounds 1 --only ours-fixed --only floor
+    fleet-sim bench engine --write docs/performance.md
+    """,
+)
+@click.option("--vehicles", type=click.IntRange(50), default=3_000, show_default=True)
+@click.option(
+    "--duration", metavar="TIME", default="8s", show_default=True, help="Measured, each round."
+)
+@click.option("--period", metavar="TIME", default="1s", show_default=True, help="Of a vehicle.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--broker",
+    metavar="[mosquitto|embedded|mqtt://HOST:PORT]",
+    help="Default: mosquitto where it is installed, else the embedded one.",
+)
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Of these contestants; may be repeated."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the JSON and the plot.")
+@click.option(
+    "--write",
+    "page",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Put table and plot into this page.",
+)
+@json_option
+@reports_errors
+def bench_engine(
+    vehicles: int,
+    duration: str,
+    period: str,
+    rounds: int,
+    broker: str | None,
+    only: tuple[str, ...],
+    out: Path | None,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """What a message costs this engine, a bare loop, aiomqtt, awscrt and Locust, side by side.
+
+    Each in a process of its own against the same broker, in rounds that take turns. Missing
+    libraries are left out: pip install 'fleet-sim[bench]'.
+    """
+    import datetime as dt
+
+    from fleet_sim.engine.bench_engine import brokers
+    from fleet_sim.engine.bench_engine import page as pages
+    from fleet_sim.engine.bench_engine.contest import NAMES, Setting, contest
+    from fleet_sim.scenario import Duration
+
+    for name in only:
+        if name not in NAMES:
+            raise click.BadParameter(f"{name!r} (allowed: {', '.join(NAMES)})", param_hint="--only")
+    seconds = {}
+    for option, text in (("--duration", duration), ("--period", period)):
+        try:
+            seconds[option] = float(Duration.parse(text))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=option) from None
+    with brokers.running(broker, vehicles) as at:
+        setting = Setting(
+            at.host,
+            at.port,
+            at.name,
+            vehicles=vehicles,
+            period_s=seconds["--period"],
+            duration_s=seconds["--duration"],
+            rounds=rounds,
+            names=only or NAMES,
+        )
+        found = contest(setting, f"{dt.date.today()}", lambda line: click.echo(line, err=True))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "engine.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+        pages.draw(found, out / "engine.png")
+    if page is not None:
+        try:
+            pages.write_page(found, page)
+        except ValueError as error:
+            fail(ExitCode.INVALID, str(error))
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        Console(highlight=False).print(pages.table(found), *pages.remarks(found), sep="\n")
