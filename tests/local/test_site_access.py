@@ -1,0 +1,191 @@
+"""The site with keys, a screen reader, a phone, in the dark."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, async_playwright
+from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, visit
+
+from fleet_sim.cloud import deploy
+from fleet_sim.cloud.target import Target
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+PAGES = ("map", "fleet", "trends", "campaigns")
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        await running.close()
+
+
+@pytest.fixture(scope="module")
+def place(deployed: tuple[Target, deploy.StackOutputs]) -> Town:
+    return town(*deployed, (4, 3), vehicles=12)
+
+
+@pytest.fixture
+def known(place: Town) -> int:
+    return place.count("free") + place.count("occupied")
+
+
+async def focused(page: Visit) -> str:
+    found: str = await page.js("document.activeElement.id || document.activeElement.textContent")
+    return found
+
+
+async def test_with_keys_alone(browser: Browser, place: Town, known: int) -> None:
+    async with visit(browser, place.outputs.site_url) as page:
+        await page.settled(known)
+        keyboard = page.page.keyboard
+        await keyboard.press("Tab")
+        assert await focused(page) == "skip"
+        await keyboard.press("Enter")
+        assert await focused(page) == "content"
+        await keyboard.press("Tab")
+        assert await focused(page) == "canvas"
+        assert await page.js("window.fleetSim.map.scene.crosshair")
+        before = await page.js("window.fleetSim.map.camera.x")
+        await keyboard.press("ArrowRight")
+        assert await page.js("window.fleetSim.map.camera.x") > before
+        for _ in range(4):
+            await keyboard.press("+")
+        zoomed = await page.js("window.fleetSim.map.camera.scale")
+        await keyboard.press("-")
+        assert await page.js("window.fleetSim.map.camera.scale") < zoomed
+        await page.js("(({map, store}) => map.goTo(store.spots[9].x, store.spots[9].y))(fleetSim)")
+        await keyboard.press("Enter")
+        assert await focused(page) == "details"
+        assert await page.text("#details-title") == f"Stall {place.spots[9].id}"
+        await keyboard.press("Escape")
+        assert await focused(page) == "canvas"
+        await keyboard.press("0")
+        await page.page.focus("#list button")
+        await keyboard.press("Enter")
+        assert await focused(page) == "details"
+        chosen = await page.js("window.fleetSim.map.scene.selected.id")
+        assert await page.text("#details-title") == f"Stall {chosen}"
+
+
+async def test_a_list_says_the_same_as_the_map(browser: Browser, place: Town, known: int) -> None:
+    async with visit(browser, place.outputs.site_url) as page:
+        await page.settled(known)
+        await page.until(
+            "document.querySelector('#list button')?.getAttribute('aria-label').includes('free')"
+        )
+        labels = await page.js(
+            "[...document.querySelectorAll('#list button')].map((b) => b.ariaLabel)"
+        )
+        for label in labels:
+            street, state = label.split(", ")[:2]
+            assert state == "free"
+            assert any(street.startswith(spot.street) for spot in place.spots)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(browser: Browser, place: Town, known: int, scheme: str) -> None:
+    """axe-core's rules: landmarks, names, roles, contrast. On all pages, with details open."""
+    async with visit(browser, place.outputs.site_url, color_scheme=scheme) as page:
+        await page.settled(known)
+        await page.js("window.fleetSim.map.select(window.fleetSim.store.spots[3])")
+        # Asked for by the tests alone: the policy of the page forbids scripts from elsewhere.
+        found = {}
+        for name in PAGES:
+            await page.js(f"location.hash = '{name}'")
+            await page.page.wait_for_selector(f"#page-{name}:visible")
+            await page.page.wait_for_timeout(700)
+            results = await Axe().run(page.page)
+            found[name] = [
+                f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in results.response["violations"]
+            ]
+        assert found == {name: [] for name in PAGES}
+
+
+async def test_dark_and_light_follow_the_system_or_the_button(
+    browser: Browser, place: Town
+) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    drawn = "window.fleetSim.map.painter.colours.land"
+    async with visit(browser, place.outputs.site_url, color_scheme="light") as page:
+        await page.until("window.fleetSim")
+        light, land = await page.js(colour), await page.js(drawn)
+        await page.page.emulate_media(color_scheme="dark")
+        assert await page.js(colour) != light
+        await page.until(f"{drawn} !== '{land}'")
+        button = page.page.locator("#theme")
+        await button.click()
+        assert await button.inner_text() == "Theme: light"
+        assert await page.js(colour) == light
+        assert await page.js(drawn) == land
+        await page.page.reload()
+        await page.until("window.fleetSim")
+        assert await page.js(colour) == light  # it remembers
+
+
+async def test_on_a_phone(browser: Browser, place: Town, known: int) -> None:
+    async with visit(browser, place.outputs.site_url, **PHONE) as page:
+        await page.settled(known)
+        for name in PAGES:
+            await page.js(f"location.hash = '{name}'")
+            await page.page.wait_for_selector(f"#page-{name}:visible")
+            assert await page.js("document.documentElement.scrollWidth") <= 390, name
+        await page.js("location.hash = 'map'")
+        await page.until("window.fleetSim.map.canvas.clientWidth === 390")
+        spot = place.spots[len(place.spots) // 2]
+        await page.js(
+            f"(({{map, store}}) => {{ const s = store.byId.get('{spot.id}');"
+            "map.goTo(s.x, s.y, 4); })(fleetSim)"
+        )
+        await page.page.touchscreen.tap(*await page.at(spot.id))
+        await page.page.wait_for_selector("#details:visible")
+        assert await page.text("#details-title") == f"Stall {spot.id}"
+        small = await page.js(
+            "[...document.querySelectorAll('button, nav a')].filter((b) => b.offsetHeight"
+            " && (b.offsetHeight < 24 || b.offsetWidth < 24)).map((b) => b.outerHTML)"
+        )
+        assert small == []  # WCAG 2.2, target size
+
+
+async def test_the_fleet_s_page(browser: Browser, place: Town) -> None:
+    async with visit(browser, f"{place.outputs.site_url}#fleet") as page:
+        await page.until("document.querySelectorAll('#vehicles tbody tr').length === 12")
+        await page.until(says("#tiles", "of 12"))
+        tiles = await page.text("#tiles")
+        assert "Driving 4" in tiles
+        assert "Data points 108" in tiles  # 9 each
+        assert "Stream to table, p95 60 ms" in tiles
+        await page.page.fill("#vehicle-find", "0000007")
+        await page.until("document.querySelectorAll('#vehicles tbody tr').length === 1")
+        assert "1FSMZ91C0T0000007" in await page.text("#vehicles tbody")
+        assert page.complaints == []
+
+
+async def test_a_page_without_data_says_so(browser: Browser, place: Town) -> None:
+    async with visit(browser, f"{place.outputs.site_url}#trends") as page:
+        await page.until(says("#trends", "trends"))
+        await page.js("location.hash = 'campaigns'")
+        await page.until(says("#campaigns", "No campaigns"))
+        assert await page.page.is_hidden("#banner")
+
+
+async def test_another_city_is_drawn_without_a_reload(
+    browser: Browser, deployed: tuple[Target, deploy.StackOutputs], place: Town, known: int
+) -> None:
+    """The last test here: the town that the others know is gone afterwards."""
+    async with visit(browser, place.outputs.site_url) as page:
+        await page.settled(known)
+        other = town(*deployed, (5, 2), vehicles=1)
+        assert len(other.spots) != len(place.spots)
+        await page.settled(other.count("free") + other.count("occupied"))
+        assert await page.js("window.fleetSim.store.spots.length") == len(other.spots)
+        assert page.complaints == []
