@@ -169,7 +169,8 @@ async def painted(map_: Visit) -> dict[str, int]:
     found: dict[str, int] = await map_.js(
         """(() => {
             const { painter, canvas } = window.fleetSim.map;
-            const c = document.createElement("canvas").getContext("2d");
+            const probe = document.createElement("canvas");
+            const c = probe.getContext("2d", { willReadFrequently: true });
             const colours = ["free", "occupied"].map((name) => {
                 c.fillStyle = painter.colours[name];
                 c.fillRect(0, 0, 1, 1);
