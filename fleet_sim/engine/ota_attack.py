@@ -10,6 +10,8 @@ from fleet_sim.scenario.campaign import FACTORY_VERSION, Attack, Campaign
 
 OLD_VERSION = "0.9.0"
 """Of the signed image that a replay brings."""
+ENDLESS = 20
+"""Times the signed length, of data that does not end: a vehicle must not read so far."""
 INSTALLED, BROUGHT = 2, 3
 """Releases of what the fleet runs, whatever its version, and of the new image."""
 
@@ -28,38 +30,56 @@ class Served(NamedTuple):
     """Of what comes."""
     trust: dict[str, bytes]
     """What the vehicles know before the campaign."""
+    content: bytes | None = None
+    """What comes, where it is not only counted."""
 
 
-def serve(campaign: Campaign, model: str, now: dt.datetime) -> Served:
-    """Publish the old and the new image; image bytes are counted, not made: `sha256` is that of a
-    description. `now` is when the campaign begins."""
+def serve(campaign: Campaign, model: str, now: dt.datetime, sent: int | None = None) -> Served:
+    """Publish the old and the new image. `now` is when the campaign begins. With `sent` an image
+    has so many bytes; otherwise those that the campaign says, which are counted and not made:
+    `sha256` is then that of a description."""
     image, attack = campaign.firmware, campaign.firmware.attack
-    size = int(image.size)  # canonical JSON would write a ByteSize by its own name
+    # Canonical JSON would write a ByteSize by its own name.
+    size = int(image.size) if sent is None else sent
     repository = Repository.create(now)
     old = f"{model}/{OLD_VERSION}-r1.img"
     here = f"{model}/{FACTORY_VERSION}-r{INSTALLED}.img"
-    repository.publish(old, OLD_VERSION, None, now, length=size, sha256=_digest(old))
-    repository.publish(here, FACTORY_VERSION, None, now, length=size, sha256=_digest(here))
+    new = f"{model}/{image.version}-r{BROUGHT}.img"
+    contents = {name: _content(name, sent) for name in (old, here, new)}
+
+    def publish(name: str, version: str) -> int:
+        content = contents[name]
+        if content is not None:
+            return repository.publish(name, version, content, now)
+        return repository.publish(name, version, None, now, length=size, sha256=_digest(name))
+
+    publish(old, OLD_VERSION)
+    publish(here, FACTORY_VERSION)
     trust = {"root": repository.root}
     before = json.loads(repository.bundle())
-    new = f"{model}/{image.version}-r{BROUGHT}.img"
-    release = repository.publish(new, image.version, None, now, length=size, sha256=_digest(new))
-    length, sha256 = size, _digest(new)
+    release = publish(new, image.version)
+    content = contents[new]
+    length, sha256 = size, _digest_of(content, new)
     target, version, bundle = new, image.version, repository.bundle()
     match attack:
         case "flipped_byte":
-            sha256 = _digest(new + " with a byte flipped")
+            if content is not None:
+                content = bytes([content[0] ^ 1]) + content[1:]
+            sha256 = _digest_of(content, new + " with a byte flipped")
         case "wrong_key":
             other = Repository.create(now)
             other.publish(new, image.version, None, now, length=length, sha256=sha256)
             bundle = other.bundle()
         case "wrong_length":
             length -= 1
+            content = content and content[:-1]
         case "endless_data":
-            length *= 1_000
+            length *= ENDLESS
+            content = content and content * ENDLESS
         case "replay":
             target, version = old, OLD_VERSION
-            release, sha256 = 1, _digest(old)
+            content = contents[old]
+            release, sha256 = 1, _digest_of(content, old)
         case "freeze":
             repository = Repository.create(now - 2 * LIFE["timestamp"])
             trust = {"root": repository.root}
@@ -77,8 +97,9 @@ def serve(campaign: Campaign, model: str, now: dt.datetime) -> Served:
                 "snapshot": parts["4.snapshot.json"].encode(),
             }
             target, version, bundle = old, OLD_VERSION, json.dumps(before).encode()
-            release, sha256 = 1, _digest(old)
-    return Served(bundle, target, version, release, length, sha256, trust)
+            content = contents[old]
+            release, sha256 = 1, _digest_of(content, old)
+    return Served(bundle, target, version, release, length, sha256, trust, content)
 
 
 REASONS: dict[Attack, tuple[str, ...]] = {
@@ -92,6 +113,15 @@ REASONS: dict[Attack, tuple[str, ...]] = {
     "rollback": ("rollback",),
 }
 """What a vehicle reports about each attack."""
+
+
+def _content(name: str, length: int | None) -> bytes | None:
+    """Bytes that no two images share, the same each time."""
+    return None if length is None else hashlib.shake_256(name.encode()).digest(length)
+
+
+def _digest_of(content: bytes | None, text: str) -> str:
+    return _digest(text) if content is None else hashlib.sha256(content).hexdigest()
 
 
 def _digest(text: str) -> str:

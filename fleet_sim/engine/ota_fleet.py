@@ -8,21 +8,22 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
 
 from fleet_sim.contract.jobs import TERMINAL, FirmwareJob, Preconditions
 from fleet_sim.engine.ota_attack import BROUGHT, INSTALLED, Served, serve
+from fleet_sim.engine.ota_check import CheckOnce
 from fleet_sim.engine.ota_jobs import Answer, Change, JobsService
-from fleet_sim.engine.ota_vehicle import LATENCY_S, Link, Truth, VehicleUpdate
+from fleet_sim.engine.ota_link import CountedSource, Link
+from fleet_sim.engine.ota_vehicle import LATENCY_S, Hands, Truth, VehicleUpdate
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.models import RadioPreset
 from fleet_sim.scenario import Scenario
 from fleet_sim.scenario.campaign import Campaign
 from fleet_sim.vehicle.ota_table import Conditions, Persisted
-from fleet_sim.vehicle.ota_trust import RefusedError, Trusted, check_metadata
 from fleet_sim.world.equipment import Equipment
 from fleet_sim.world.firmware import Defect, Firmware, firmware_of
 from fleet_sim.world.towns import fleet_vins
@@ -154,7 +155,8 @@ class Rehearsal:
         self._draw()
         self._records: dict[int, Persisted] = {}
         self._active: dict[int, VehicleUpdate] = {}
-        self._verdicts: dict[Any, Trusted | RefusedError] = {}
+        self._sources: dict[int, CountedSource] = {}
+        self._check = CheckOnce()
         self.broken_later: set[int] = set()
         self.installed_s: dict[int, float] = {}
         self._seen = 0
@@ -230,6 +232,9 @@ class Rehearsal:
         )
 
     def _request(self, thing: str, topic: str, payload: bytes) -> None:
+        self._later(LATENCY_S, lambda: self._arrived(thing, topic, payload))
+
+    def _arrived(self, thing: str, topic: str, payload: bytes) -> None:
         self._send(self.service.request(thing, topic, payload, self.now_s))
 
     def _send(self, answers: Iterable[Answer]) -> None:
@@ -243,44 +248,46 @@ class Rehearsal:
             if not answer.topic.endswith("/notify-next") or b'"execution"' not in answer.payload:
                 return
             update = self._active[i] = self._make(i)
+            update.online()
         update.message(answer.topic, answer.payload)
         if update.done:
             self._records[i] = update.record
             del self._active[i]
+            if not self._sources[i].staged:
+                del self._sources[i]
 
     def _make(self, i: int) -> VehicleUpdate:
         served = self._served[self._groups[i]]
-        return VehicleUpdate(
-            self.vins[i],
-            self.truths[i],
-            self._records.get(i, Persisted(trust=served.trust)),
+        source = self._sources.setdefault(
+            i,
+            CountedSource(
+                served, self._links[i], lambda: self.now_s, self._later, self._rng.random
+            ),
+        )
+
+        def power(on: bool) -> None:
+            if on:
+                self._active[i].online()
+
+        hands = Hands(
             now=lambda: self.now_s,
             later=self._later,
             request=self._request,
-            served=served,
-            image=Firmware(served.version, served.release, self._defects[i]),
-            link=self._links[i],
-            conditions=lambda now_s: self.conditions(i, now_s),
+            power=power,
             check=self._check,
             uniform=self._rng.random,
             epoch_s=self._epoch_s,
             install_s=float(self.campaign.firmware.install_s),
         )
-
-    def _check(self, trust: Any, bundle: bytes, target: str, epoch_s: float) -> Trusted:
-        """`check_metadata`, whose answer is the same for all vehicles that know the same, within a
-        minute: signatures are not verified ten thousand times."""
-        key = (tuple(trust.items()), bundle, target, epoch_s // 60)
-        verdict = self._verdicts.get(key)
-        if verdict is None:
-            try:
-                verdict = check_metadata(trust, bundle, target, epoch_s)
-            except RefusedError as refused:
-                verdict = refused
-            self._verdicts[key] = verdict
-        if isinstance(verdict, RefusedError):
-            raise verdict
-        return verdict
+        return VehicleUpdate(
+            self.vins[i],
+            self.truths[i],
+            self._records.get(i, Persisted(trust=served.trust)),
+            source,
+            self._defects[i],
+            lambda: self.conditions(i, self.now_s),
+            hands,
+        )
 
     def _notice_changes(self) -> None:
         for change in self.service.changes[self._seen :]:

@@ -1,101 +1,171 @@
-"""One vehicle's update in a rehearsal: does what the machine commands, and keeps the truth.
+"""One vehicle's update: does what the machine commands, and keeps the truth.
 
-Time is simulated: `later(delay_s, call)` puts a call into the rehearsal's queue. Bytes of an image
-are counted, not sent. The object exists while a job is under way; `Truth` is what stays.
+Whoever drives it owns time, network and bytes: `later(delay_s, call)` puts a call off, `request`
+publishes, a `Source` downloads. The object exists while a job is under way; `Truth` is what stays.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
-from fleet_sim.engine.ota_attack import Served
 from fleet_sim.vehicle import ota_table as t
 from fleet_sim.vehicle.ota import CheckMetadata, FetchEnd, UpdateAgent
-from fleet_sim.world.firmware import Firmware, Slots
+from fleet_sim.world.firmware import Booted, Defect, Firmware, Slots
 
 LATENCY_S = 0.05
-"""A message's way between vehicle and service."""
+"""A message's way between vehicle and service, where there is no real one."""
 REBOOT_S, SELF_TEST_S, VERIFY_BPS = 60.0, 30.0, 100e6
 """Assumptions: an embedded Linux with its services; a disk that reads 100 MB/s."""
 LOOK_S = 300.0
 """A vehicle that waits for preconditions looks so often."""
 
-_COMPLETE: FetchEnd = "complete"
-_BROKEN: FetchEnd = "broken"
+_UNSEEN = t.Conditions(parked=False, soc=0.0, minute=0)
 
 Later = Callable[[float, Callable[[], None]], None]
 
 
-class Link(NamedTuple):
-    """A vehicle's downlink."""
+class Source(Protocol):
+    """Where one vehicle's bytes come from. What is staged survives a power loss."""
 
-    bytes_per_s: float
-    drop_mean_s: float
-    """Mean time until a download breaks (exponential); `inf`: never."""
+    staged: int
+    """Bytes of the image that are here, as the machine counts them."""
+
+    def metadata(self, fetch: t.FetchMetadata, ended: Callable[[FetchEnd, bytes], None]) -> None:
+        """GET the bundle."""
+
+    def image(
+        self,
+        fetch: t.FetchImage,
+        received: Callable[[int], None],
+        ended: Callable[[FetchEnd], None],
+    ) -> None:
+        """GET from the offset on, as `FetchImage` says. What is received is staged."""
+
+    def stop(self) -> None:
+        """Cut the download that is under way; nothing is told of it any more."""
+
+    def discard(self) -> None:
+        """Delete what is staged."""
+
+    def intact(self, length: int, sha256: str) -> bool:
+        """Whether what is staged is that."""
 
 
 class Truth:
     """What really happened to one vehicle."""
 
-    __slots__ = ("downloaded", "power_losses", "resumed", "slots", "states", "wasted")
+    __slots__ = (
+        "bad_boot_s",
+        "broken_s",
+        "downloaded",
+        "power_losses",
+        "requests",
+        "resumed",
+        "slots",
+        "states",
+        "wasted",
+    )
 
     def __init__(self, firmware: Firmware) -> None:
         self.slots = Slots(firmware)
         self.states: list[tuple[float, str]] = []
-        """Time in s and state, at each change."""
-        self.downloaded = 0
+        """Time in simulated s and state, at each change."""
+        self.downloaded = 0.0
         """Bytes that came over the link, ..."""
-        self.wasted = 0
+        self.wasted = 0.0
         """... of these: deleted without having been installed, ..."""
-        self.resumed = 0
+        self.resumed = 0.0
         """... and those that did not have to come again when a download went on."""
         self.power_losses = 0
+        self.requests = 0
+        """To the Jobs service."""
+        self.bad_boot_s: float | None = None
+        """First boot or self-test of a new image that failed, simulated s."""
+        self.broken_s: float | None = None
+        """When it broke after an installation that had succeeded, simulated s."""
+
+    @property
+    def installed_s(self) -> float | None:
+        """When it began to run the new image for good, simulated s; None: it does not."""
+        if not self.slots.commits:
+            return None
+        committed = [at for at, state in self.states if state == t.UpdateState.TESTING.value]
+        return committed[-1] if committed else None
+
+
+class Pace(NamedTuple):
+    """How time and bytes relate to what they stand for."""
+
+    speed: float = 1.0
+    """Simulated seconds in a second of the agent's clock. What a vehicle does takes simulated
+    time; the protocol's own time limits are the agent's."""
+    bytes_each: float = 1.0
+    """Bytes of the image for which one that is sent stands."""
+
+
+class Hands(NamedTuple):
+    """What a vehicle's update needs of whoever drives it."""
+
+    now: Callable[[], float]
+    """The agent's clock, s."""
+    later: Later
+    request: Callable[[str, str, bytes], None]
+    """Thing, topic, payload: publish now."""
+    power: Callable[[bool], None]
+    """The vehicle has power again, and connects: `VehicleUpdate.online` follows; or has none."""
+    check: CheckMetadata
+    uniform: Callable[[], float]
+    epoch_s: float
+    install_s: float
+    pace: Pace = Pace()
 
 
 class VehicleUpdate:
-    """Joins the machine with slots, storage, link and service."""
+    """Joins the machine with slots, storage, link and service. `defect`: of the new image, on this
+    vehicle."""
 
     def __init__(
         self,
         thing: str,
         truth: Truth,
         record: t.Persisted,
-        *,
-        now: Callable[[], float],
-        later: Later,
-        request: Callable[[str, str, bytes], None],
-        served: Served,
-        image: Firmware,
-        link: Link,
-        conditions: Callable[[float], t.Conditions],
-        check: CheckMetadata,
-        uniform: Callable[[], float],
-        epoch_s: float,
-        install_s: float,
+        source: Source,
+        defect: Defect,
+        conditions: Callable[[], t.Conditions],
+        hands: Hands,
     ) -> None:
-        self.thing, self.truth, self.record = thing, truth, record
-        self._now, self._later, self._request = now, later, request
-        self._served, self._image, self._link = served, image, link
-        self._conditions, self._uniform = conditions, uniform
-        self._install_s = install_s
-        self._options: dict[str, Any] = {"check": check, "uniform": uniform, "epoch_s": epoch_s}
-        self._staged = 0
+        self.thing, self.truth, self.record, self.source = thing, truth, record, source
+        self._defect, self._conditions, self._hands = defect, conditions, hands
         self._power = 0  # counts boots: what was put off before the last one is void
+        self._dark = False  # no power
         self._fetch = 0
         self._writing = 0
         self._looking = False
         self._tick_s: float | None = None
         self.agent: UpdateAgent
-        self._boot()
+        running = truth.slots.running
+        if running is None or truth.slots.on_trial:
+            self._boot(truth.slots.boot())
+        else:
+            self._boot(Booted("normal", running))
 
     @property
     def done(self) -> bool:
         return self.agent.done
 
+    def online(self) -> None:
+        """The vehicle's session is there, new or again."""
+        if not self._dark:
+            self._do(self.agent.online(self._hands.now()))
+
+    def offline(self) -> None:
+        if not self._dark:
+            self._do(self.agent.offline(self._hands.now()))
+
     def message(self, topic: str, payload: bytes) -> None:
         """The service's message arrives."""
-        self._do(self.agent.message(topic, payload, self._now()))
+        if not self._dark:
+            self._do(self.agent.message(topic, payload, self._hands.now()))
 
     def lose_power(self) -> None:
         """Now; it comes back after a reboot's time."""
@@ -106,71 +176,110 @@ class VehicleUpdate:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _boot(self) -> None:
-        booted = self.truth.slots.boot()
-        boot = t.Boot(t.BootKind(booted.how), booted.firmware.version, booted.firmware.release)
+    def _boot(self, booted: Booted) -> None:
+        hands = self._hands
         self.agent = UpdateAgent(
-            self.thing, boot, self.record, staged_bytes=self._staged, **self._options
+            self.thing,
+            t.Boot(t.BootKind(booted.how), booted.firmware.version, booted.firmware.release),
+            self.record,
+            staged_bytes=self.source.staged,
+            check=hands.check,
+            uniform=hands.uniform,
+            epoch_s=hands.epoch_s,
         )
-        self._do(self.agent.begin(self._now()))
-        self._do(self.agent.online(self._now()))
+        self._do(self.agent.begin(hands.now()))
+
+    def _went_wrong(self) -> None:
+        if self.truth.bad_boot_s is None:
+            self.truth.bad_boot_s = self._simulated_s()
+
+    def _simulated_s(self) -> float:
+        return self._hands.now() * self._hands.pace.speed
 
     def _restart(self) -> None:
         self._power += 1
+        self._dark = True
         self._fetch = 0
         self._looking = False
         self._tick_s = None
+        self.source.stop()
         self.truth.slots.lose_power()
-        self._put_off(REBOOT_S, self._boot)
+        self._hands.power(False)
+        self._takes(REBOOT_S, self._start)
+
+    def _start(self) -> None:
+        self._dark = False
+        slots = self.truth.slots
+        tried = slots.trial
+        booted = slots.boot()
+        if tried and booted.how == "fell_back":
+            self._went_wrong()
+        self._boot(booted)
+        self._hands.power(True)
 
     def _put_off(self, delay_s: float, call: Callable[[], None]) -> None:
         power = self._power
-        self._later(delay_s, lambda: call() if power == self._power else None)
+        self._hands.later(delay_s, lambda: call() if power == self._power else None)
+
+    def _takes(self, simulated_s: float, call: Callable[[], None]) -> None:
+        """What the vehicle does takes so long."""
+        self._put_off(simulated_s / self._hands.pace.speed, call)
 
     def _do(self, commands: list[t.Command]) -> None:
-        states = self.truth.states
+        states, truth, source = self.truth.states, self.truth, self.source
         if not states or states[-1][1] != self.agent.state.value:
-            states.append((self._now(), self.agent.state.value))
+            states.append((self._simulated_s(), self.agent.state.value))
+        each = self._hands.pace.bytes_each
         for command in commands:
             match command:
                 case t.Publish(topic, payload):
-                    self._put_off(LATENCY_S, partial(self._request, self.thing, topic, payload))
+                    truth.requests += 1
+                    self._hands.request(self.thing, topic, payload)
                 case t.Persist(record):
                     self.record = record
-                case t.FetchMetadata(token, _, limit):
-                    body = self._served.bundle[:limit]
-                    self._put_off(0.2, partial(self._metadata, token, body))
-                case t.FetchImage():
-                    self._start(command)
+                case t.FetchMetadata(token):
+                    self._fetch = token
+                    source.metadata(command, partial(self._metadata, token))
+                case t.FetchImage(token):
+                    self._fetch = token
+                    truth.resumed += command.offset * each
+                    received = partial(self._received, token)
+                    source.image(command, received, partial(self._ended, token))
                 case t.StopFetch():
                     self._fetch = 0
+                    source.stop()
                 case t.Discard():
                     if self.agent.state is not t.UpdateState.REBOOTING:
-                        self.truth.wasted += self._staged
-                    self._staged = 0
+                        truth.wasted += source.staged * each
+                    source.discard()
                 case t.Verify(length, sha256):
-                    intact = self._staged == length and self._served.sha256 == sha256
-                    self._put_off(length / VERIFY_BPS, partial(self._tell, "verified", intact))
-                case t.Write():
-                    self.truth.slots.begin_write()
+                    intact = source.intact(length, sha256)
+                    self._takes(length * each / VERIFY_BPS, partial(self._tell, "verified", intact))
+                case t.Write(version, release):
+                    truth.slots.begin_write()
                     self._writing += 1
-                    self._put_off(self._install_s, partial(self._written, self._writing))
+                    image = Firmware(version, release, self._defect)
+                    written = partial(self._written, self._writing, image)
+                    self._takes(self._hands.install_s, written)
                 case t.StopWrite():
                     self._writing += 1
                 case t.TryBoot():
-                    self.truth.slots.mark_trial()
+                    truth.slots.mark_trial()
                     self._restart()
                     return
                 case t.Reboot():
                     self._restart()
                     return
                 case t.SelfTest():
-                    healthy = self._image.defect != "self-test"
-                    self._put_off(SELF_TEST_S, partial(self._tell, "tested", healthy))
+                    running = truth.slots.running
+                    healthy = running is not None and running.defect != "self-test"
+                    self._takes(SELF_TEST_S, partial(self._tell, "tested", healthy))
+                    if not healthy:
+                        self._takes(SELF_TEST_S, self._went_wrong)
                 case t.Commit():
-                    self.truth.slots.commit()
+                    truth.slots.commit()
                 case t.ForgetTrial():
-                    self.truth.slots.forget_trial()
+                    truth.slots.forget_trial()
         self._plan()
 
     def _plan(self) -> None:
@@ -178,60 +287,47 @@ class VehicleUpdate:
         if self.agent.state is t.UpdateState.WAITING and not self._looking:
             self._looking = True
             self._put_off(0.0, self._look)
-        wake_s = self.agent.wake_s
+        wake_s, now_s = self.agent.wake_s, self._hands.now()
         if wake_s is not None and (self._tick_s is None or wake_s < self._tick_s):
-            self._tick_s = max(wake_s, self._now())
-            self._put_off(self._tick_s - self._now(), partial(self._tick, self._tick_s))
+            self._tick_s = max(wake_s, now_s)
+            self._put_off(self._tick_s - now_s, partial(self._tick, self._tick_s))
 
     def _tick(self, due_s: float) -> None:
         if self._tick_s == due_s:
             self._tick_s = None
-            self._do(self.agent.tick(self._now(), self._conditions(self._now())))
+            waits = self.agent.state is t.UpdateState.WAITING
+            conditions = self._conditions() if waits else _UNSEEN
+            self._do(self.agent.tick(self._hands.now(), conditions))
 
     def _look(self) -> None:
-        self._do(self.agent.tick(self._now(), self._conditions(self._now())))
+        self._do(self.agent.tick(self._hands.now(), self._conditions()))
         if self.agent.state is t.UpdateState.WAITING:
-            self._put_off(LOOK_S, self._look)
+            self._takes(LOOK_S, self._look)
         else:
             self._looking = False
 
     def _tell(self, event: str, value: bool) -> None:
-        self._do(getattr(self.agent, event)(value, self._now()))
+        self._do(getattr(self.agent, event)(value, self._hands.now()))
 
-    def _written(self, writing: int) -> None:
+    def _written(self, writing: int, image: Firmware) -> None:
         if writing == self._writing:
-            self.truth.slots.end_write(self._image)
-            self._do(self.agent.written(True, self._now()))
+            self.truth.slots.end_write(image)
+            self._do(self.agent.written(True, self._hands.now()))
 
-    def _metadata(self, token: int, body: bytes) -> None:
+    # -- what the source tells --------------------------------------------------------------------
+
+    def _metadata(self, token: int, end: FetchEnd, body: bytes) -> None:
         self.truth.downloaded += len(body)
-        self._do(self.agent.metadata_ended(token, "complete", body, self._now()))
-
-    def _start(self, fetch: t.FetchImage) -> None:
-        """A download goes on until all is there, the link drops, the URL ends, or more comes than
-        was signed."""
-        self._fetch = fetch.token  # an URL is looked at when a download begins, and not later
-        self.truth.resumed += fetch.offset
-        until_s = float(fetch.url.rpartition("=")[2])
-        left_s = until_s - self._now()
-        if left_s <= 0:
-            self._put_off(0.2, partial(self._ended, fetch.token, 0, "expired"))
-            return
-        wanted = min(self._served.length, fetch.length + 1) - fetch.offset
-        takes_s = wanted / self._link.bytes_per_s
-        drop_s = self._link.drop_mean_s * -math.log(max(self._uniform(), 1e-12))
-        count, end = wanted, _COMPLETE
-        if drop_s < takes_s:
-            count, end, takes_s = int(drop_s * self._link.bytes_per_s), _BROKEN, drop_s
-        self._put_off(takes_s, partial(self._ended, fetch.token, count, end))
-
-    def _ended(self, token: int, count: int, end: FetchEnd) -> None:
-        if token != self._fetch:
-            return
-        self._staged += count
-        self.truth.downloaded += count
-        if count:
-            self._do(self.agent.received(token, count, self._now()))
         if token == self._fetch:
             self._fetch = 0
-            self._do(self.agent.image_ended(token, end, self._now()))
+            self._do(self.agent.metadata_ended(token, end, body, self._hands.now()))
+
+    def _received(self, token: int, count: int) -> None:
+        self.truth.downloaded += count * self._hands.pace.bytes_each
+        if token == self._fetch:
+            self._do(self.agent.received(token, count, self._hands.now()))
+
+    def _ended(self, token: int, end: FetchEnd) -> None:
+        if token == self._fetch:
+            self._fetch = 0
+            self._do(self.agent.image_ended(token, end, self._hands.now()))

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from fleet_sim.contract import telemetry_topic
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.encoding import encoder
+from fleet_sim.engine.ota_http import Getter
+from fleet_sim.engine.ota_live import Brought, LiveUpdates
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
 from fleet_sim.engine.radio import Radio
@@ -80,6 +82,8 @@ class Shard:
         run: str,
         clock: Clock,
         make_transport: Callable[[Listener], Transport],
+        brought: Brought | None = None,
+        getter: Getter | None = None,
     ) -> None:
         self.scenario = scenario
         self.world = world
@@ -118,8 +122,8 @@ class Shard:
         self.scheduled_total = sum(outbox.schedule.total for outbox in self._outboxes)
         self.ledger = Ledger(max(1, self.scheduled_total), ledger_folder)
         # No call in between: it happens with every message.
-        self.on_sent = self.ledger.sent
-        self.on_acknowledged = self.ledger.acked
+        self.on_sent: Callable[[int, int, bool], None] = self.ledger.sent
+        self.on_acknowledged: Callable[[int, int, int], None] = self.ledger.acked
         self.vins: list[str] = [world.vins[i] for i in self._members.tolist()]
         self._topics = [telemetry_topic(vin) for vin in self.vins]
         self._all_online = asyncio.Event()
@@ -128,6 +132,22 @@ class Shard:
         self._attempts = 0  # to connect, up to the last sample
         self.transport = make_transport(self)
         self._radio = Radio(world, self._members, self.transport, clock)
+        self.updates: LiveUpdates | None = None
+        """Of its vehicles' firmware, when the run has a campaign."""
+        if brought is not None and getter is not None:
+            self.updates = LiveUpdates(
+                scenario,
+                world,
+                self.share,
+                self.vins,
+                brought,
+                clock=clock,
+                getter=getter,
+                publish=self.transport.publish,
+                power=self._radio,
+            )
+            self._radio.watcher = self.updates
+            self.on_sent, self.on_acknowledged = self._sent, self._acknowledged
 
     # -- Listener ---------------------------------------------------------------------------------
 
@@ -135,18 +155,36 @@ class Shard:
         self._online += 1
         if self._online == self.n:
             self._all_online.set()
+        if self.updates is not None:
+            self.updates.on_online(i)
 
     def on_offline(self, i: int, reason: str) -> None:
         self._online -= 1
+        if self.updates is not None:
+            self.updates.on_offline(i)
+
+    # What an update says is in no ledger: its tokens are negative.
+
+    def _sent(self, token: int, t_ns: int, duplicate: bool) -> None:
+        if token >= 0:
+            self.ledger.sent(token, t_ns, duplicate)
+
+    def _acknowledged(self, token: int, t_ns: int, reason_code: int) -> None:
+        if token >= 0:
+            self.ledger.acked(token, t_ns, reason_code)
 
     def on_evicted(self, token: int) -> None:
-        self.ledger.dropped(token, DropCause.BUFFER_FULL)
+        if token >= 0:
+            self.ledger.dropped(token, DropCause.BUFFER_FULL)
 
     def on_refused(self, token: int, reason: str) -> None:
-        self.ledger.dropped(token, DropCause.REFUSED)
+        if token >= 0:
+            self.ledger.dropped(token, DropCause.REFUSED)
 
     def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None:
-        """Vehicles are not subscribed to anything yet."""
+        """Vehicles subscribe to what their updates need, and to nothing else."""
+        if self.updates is not None:
+            self.updates.on_message(i, packet)
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -256,6 +294,8 @@ class Shard:
         wake_ns = 0
         lag_ns = 0
         while not self.stop_requested:
+            if self.updates is not None:
+                self.updates.pump()
             elapsed = now_ns() - self.t0_ns
             lag_ns = max(lag_ns, elapsed - wake_ns)
             if elapsed >= next_step_ns and elapsed < self.duration_ns:
@@ -304,12 +344,14 @@ class Shard:
         """
         self._radio.end()
         deadline_ns = self.clock.now_ns() + round(timeout_s * _ONE_S)
-        while any(self.transport.backlog()):
+        while self._unsettled():
             if self.clock.now_ns() >= deadline_ns:
                 self._give_up(self.transport.discard())
                 await self._settle(min(SETTLE_S, timeout_s))
                 return
             await self.clock.sleep(0.05)
+            if self.updates is not None:
+                self.updates.pump()
 
     async def _settle(self, patience_s: float) -> None:
         """Wait for the acknowledgements of what is in flight, until none has come for that long."""
@@ -323,14 +365,20 @@ class Shard:
     async def close(self, timeout_s: float) -> None:
         """Disconnect; what was never sent is marked in the ledger as given up at shutdown."""
         self._give_up(await self.transport.close(timeout_s))
+        if self.updates is not None:
+            await self.updates.close()
 
     # -- inside -----------------------------------------------------------------------------------
 
     def _give_up(self, messages: list[Message]) -> None:
         sent = self.ledger.column("sent_ns")
         for message in messages:
-            if not sent[message.token]:
+            if message.token >= 0 and not sent[message.token]:
                 self.ledger.dropped(message.token, DropCause.SHUTDOWN)
+
+    def _unsettled(self) -> bool:
+        reporting = self.updates.reporting if self.updates is not None else 0
+        return any(self.transport.backlog()) or reporting > 0
 
     def _step(self, sim_s: float) -> None:
         self.world.step(sim_s)

@@ -1,0 +1,285 @@
+"""Updates of a shard's vehicles in a run: over its transport, its radios and real downloads.
+
+A vehicle has a machine while a job is under way, and for the moment after each connect in which it
+asks whether there is one. Time limits of the protocol are wall time; what vehicles do takes
+simulated time, which the scenario's clock may compress.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import mqtt5
+import numpy as np
+
+from fleet_sim.contract.jobs import jobs_topic
+from fleet_sim.engine.clock import Clock
+from fleet_sim.engine.ota_check import CheckOnce
+from fleet_sim.engine.ota_http import Getter, ShapedSource
+from fleet_sim.engine.ota_vehicle import Hands, Pace, Truth, VehicleUpdate
+from fleet_sim.scenario import Scenario
+from fleet_sim.scenario.campaign import Campaign
+from fleet_sim.vehicle import Message
+from fleet_sim.vehicle.ota_table import Conditions, Persisted, UpdateState
+from fleet_sim.vehicle.ota_trust import Trusted
+from fleet_sim.world import MODES, RADIO_UP, Share, Simulated
+from fleet_sim.world.firmware import Defect, Firmware, firmware_of
+
+TOKEN = -1
+"""Of messages that no ledger has: they are the Jobs service's."""
+SUBSCRIPTIONS = tuple(
+    (jobs_topic("{vin}", rest), 1)
+    for rest in ("notify-next", "start-next/+", "+/get/+", "+/update/+")
+)
+INSTALLED_RELEASE = 2
+"""Of what the fleet runs; `ota_attack` publishes it so."""
+
+_DRIVING = MODES.index("driving")
+_DEFECTS = 0x6F746164
+_KINDS: tuple[Defect, ...] = ("boot", "self-test", "delayed", "none")
+
+
+class Brought(NamedTuple):
+    """What the vehicles of a run know of its campaign before it begins."""
+
+    trust: tuple[dict[str, bytes], ...]
+    """Signed metadata by group and role."""
+    bytes_each: float
+    """Bytes of the image for which one that is sent stands."""
+
+
+class Power(Protocol):
+    """Switches a vehicle's modem: a vehicle that reboots is offline."""
+
+    def power_off(self, i: int) -> None: ...
+
+    def power_on(self, i: int) -> None: ...
+
+
+def defects_of(scenario: Scenario, campaign: Campaign) -> list[Defect]:
+    """What is wrong with the new image on each vehicle [vehicles], drawn from the seed."""
+    defect = campaign.firmware.defect
+    rng = np.random.default_rng([scenario.seed, _DEFECTS])
+    shares = np.cumsum([defect.boot_failure, defect.self_test_failure, defect.delayed_failure])
+    drawn = rng.random(sum(group.count for group in scenario.fleet))
+    return [_KINDS[k] for k in np.searchsorted(shares, drawn, side="right")]
+
+
+class _Air:
+    """One vehicle's radio, as its downloads see it."""
+
+    __slots__ = ("_each", "_member", "_speed", "_world")
+
+    def __init__(self, world: Simulated, member: int, speed: float, each: float) -> None:
+        self._world, self._member, self._speed, self._each = world, member, speed, each
+
+    @property
+    def up(self) -> bool:
+        return bool(self._world.radio_state[self._member] == RADIO_UP)
+
+    def bytes_per_s(self) -> float:
+        if self._world.wired[self._member]:
+            return 1e9
+        downlink_bps = self._world.throughput_bps(np.array([self._member])).downlink_bps[0]
+        return float(downlink_bps) / 8 * self._speed / self._each
+
+
+class LiveUpdates:
+    """All updates of a shard's vehicles, by their place in the share."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        world: Simulated,
+        share: Share,
+        vins: Sequence[str],
+        brought: Brought,
+        *,
+        clock: Clock,
+        getter: Getter,
+        publish: Callable[[int, Message], None],
+        power: Power,
+    ) -> None:
+        assert scenario.campaign is not None
+        self.campaign = scenario.campaign
+        self.truths: dict[int, Truth] = {}
+        """Of vehicles that ever had a machine."""
+        self.messages = 0
+        """Published to the Jobs service."""
+        self._scenario, self._world, self._vins = scenario, world, vins
+        self._brought, self._clock, self._getter = brought, clock, getter
+        self._publish, self._power = publish, power
+        self._index = {vin: i for i, vin in enumerate(vins)}
+        ids = share.ids.tolist()
+        self._members = share.members.tolist()
+        versions, defects = firmware_of(scenario), defects_of(scenario, self.campaign)
+        self._versions = [versions[k] for k in ids]
+        self._defects = [defects[k] for k in ids]
+        groups = [g for g, group in enumerate(scenario.fleet) for _ in range(group.count)]
+        self._groups = [groups[k] for k in ids]
+        self._records: dict[int, Persisted] = {}
+        self._active: dict[int, VehicleUpdate] = {}
+        self._sources: dict[int, ShapedSource] = {}
+        self._check_once = CheckOnce()
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._turn = 0
+        self._base_ns = clock.now_ns()
+        rng = np.random.default_rng([scenario.seed, _DEFECTS, share.number])
+        self._speed = scenario.clock.speed
+        self._hands = Hands(
+            now=self.now_s,
+            later=self._later,
+            request=self._request,
+            power=lambda _: None,  # each vehicle gets its own
+            check=self._check,
+            uniform=rng.random,
+            epoch_s=scenario.clock.start.timestamp(),
+            install_s=float(self.campaign.firmware.install_s),
+            pace=Pace(self._speed, brought.bytes_each),
+        )
+
+    # -- what the shard tells ---------------------------------------------------------------------
+
+    def on_online(self, i: int) -> None:
+        self._update(i).online()
+        self._forget_if_done(i)
+
+    def on_offline(self, i: int) -> None:
+        update = self._active.get(i)
+        if update is not None:
+            update.offline()
+            self._forget_if_done(i)
+
+    def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None:
+        topic = packet.topic
+        if not topic.startswith(jobs_topic(self._vins[i], "")):
+            return
+        update = self._active.get(i)
+        if update is None:
+            if not topic.endswith("/notify-next"):
+                return
+            update = self._update(i)
+            update.online()
+        update.message(topic, bytes(packet.payload or b""))
+        self._forget_if_done(i)
+
+    def radio_away(self, i: int) -> None:
+        """No byte passes; the connection may live."""
+        if (source := self._sources.get(i)) is not None:
+            source.away()
+
+    def radio_back(self, i: int) -> None:
+        if (source := self._sources.get(i)) is not None:
+            source.back()
+
+    def radio_cut(self, i: int) -> None:
+        """It was away too long for any connection to live."""
+        if (source := self._sources.get(i)) is not None:
+            source.cut()
+
+    def pump(self) -> None:
+        """Do what is due."""
+        queue, now_s = self._queue, self.now_s()
+        while queue and queue[0][0] <= now_s:
+            heapq.heappop(queue)[2]()
+
+    @property
+    def reporting(self) -> int:
+        """Vehicles that have yet to tell how their job ended."""
+        return sum(u.agent.state is UpdateState.REPORTING for u in self._active.values())
+
+    @property
+    def active(self) -> int:
+        """Vehicles that have a machine."""
+        return len(self._active)
+
+    def now_s(self) -> float:
+        """The agents' clock: wall time since this object was made, s."""
+        return (self._clock.now_ns() - self._base_ns) / 1e9
+
+    def simulated_at(self, t0_ns: int) -> float:
+        """What the truth's times are at t0: simulated s since this object was made."""
+        return (t0_ns - self._base_ns) / 1e9 * self._speed
+
+    async def close(self) -> None:
+        await self._getter.close()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _update(self, i: int) -> VehicleUpdate:
+        update = self._active.get(i)
+        if update is None:
+            update = self._active[i] = self._make(i)
+        return update
+
+    def _make(self, i: int) -> VehicleUpdate:
+        truth = self.truths.get(i)
+        if truth is None:
+            truth = self.truths[i] = Truth(Firmware(self._versions[i], INSTALLED_RELEASE))
+        if i not in self._sources:
+            air = _Air(self._world, self._members[i], self._speed, self._brought.bytes_each)
+            self._sources[i] = ShapedSource(
+                self._getter, air, self.now_s, self._later, self._speed
+            )
+        record = self._records.get(i)
+        if record is None:
+            record = Persisted(trust=self._brought.trust[self._groups[i]])
+        switch = self._power
+
+        def power(on: bool) -> None:
+            if on:
+                switch.power_on(i)
+            else:
+                switch.power_off(i)
+
+        return VehicleUpdate(
+            self._vins[i],
+            truth,
+            record,
+            self._sources[i],
+            self._defects[i],
+            lambda: self._conditions(i),
+            self._hands._replace(power=power),
+        )
+
+    def _forget_if_done(self, i: int) -> None:
+        update = self._active.get(i)
+        if update is None or not update.done:
+            return
+        del self._active[i]
+        self._records[i] = update.record
+        if not self._sources[i].staged:
+            del self._sources[i]
+        truth = update.truth
+        if truth.broken_s is None and self._defects[i] == "delayed" and truth.slots.commits:
+            self._later(
+                float(self.campaign.firmware.defect.delay_s) / self._speed, lambda: self._break(i)
+            )
+
+    def _break(self, i: int) -> None:
+        truth = self.truths[i]
+        if truth.broken_s is None:
+            truth.broken_s = self.now_s() * self._speed
+
+    def _request(self, thing: str, topic: str, payload: bytes) -> None:
+        self.messages += 1
+        self._publish(self._index[thing], Message(TOKEN, topic, payload, 1))
+
+    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._turn += 1
+        heapq.heappush(self._queue, (self.now_s() + delay_s, self._turn, call))
+
+    def _check(self, trust: object, bundle: bytes, target: str, epoch_s: float) -> Trusted:
+        # The vehicle's clock is the simulated one.
+        now_s = self._hands.epoch_s + self._world.now_s
+        return self._check_once(trust, bundle, target, now_s)  # type: ignore[arg-type]
+
+    def _conditions(self, i: int) -> Conditions:
+        """What vehicle i senses now."""
+        seen = self._world.observe(np.array([self._members[i]]))
+        return Conditions(bool(seen.mode[0] != _DRIVING), float(seen.soc[0]), self._minute())
+
+    def _minute(self) -> int:
+        start = self._scenario.clock.start
+        day_s = start.hour * 3_600 + start.minute * 60 + start.second + self._world.now_s
+        return int(day_s // 60) % 1_440
