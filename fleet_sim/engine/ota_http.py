@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import aiohttp
 import yarl
 
-from fleet_sim.engine.ota_vehicle import Later
+from fleet_sim.engine.ota_vehicle import Later, Pace
 from fleet_sim.vehicle import ota_table as t
 from fleet_sim.vehicle.ota import FetchEnd
 
@@ -122,19 +122,19 @@ class Air(Protocol):
     def up(self) -> bool: ...
 
     def bytes_per_s(self) -> float:
-        """Of its downlink now, in bytes that are sent a second of the agent's clock."""
+        """Of its downlink now, in bytes a second of the agent's clock."""
 
 
 class ShapedSource:
     """What a vehicle downloads, at its radio's pace. Hashed as it comes: no image is kept."""
 
     def __init__(
-        self, getter: Getter, air: Air, now: Callable[[], float], later: Later, speed: float
+        self, getter: Getter, air: Air, now: Callable[[], float], later: Later, pace: Pace
     ) -> None:
         self.staged = 0
         self._sha256 = hashlib.sha256()
         self._getter, self._air, self._now, self._later = getter, air, now, later
-        self._speed = speed
+        self._pace = pace
         self._turn = 0  # of the download
         self._flow = 0  # of the piece: a pause makes its timer void
         self._piece = b""
@@ -222,7 +222,7 @@ class ShapedSource:
     def _there(self) -> bool:
         if self._air.up:
             return True
-        self._put_off(NO_ANSWER_S / self._speed, self.cut)
+        self._put_off(NO_ANSWER_S / self._pace.speed, self.cut)
         return False
 
     def _ask(self) -> None:
@@ -247,7 +247,7 @@ class ShapedSource:
             self._go_on()
 
     def _go_on(self) -> None:
-        self._rate = max(self._air.bytes_per_s(), 1.0)
+        self._rate = max(self._air.bytes_per_s() / self._pace.bytes_each, 1e-3)
         self._since_s = self._now()
         flow = self._flow
         left = max(len(self._piece) - self._came, 0.0)
@@ -265,7 +265,7 @@ class ShapedSource:
         elif self._air.up:
             self._ask()
         else:
-            self._put_off(NO_ANSWER_S / self._speed, self.cut)
+            self._put_off(NO_ANSWER_S / self._pace.speed, self.cut)
 
     def _take(self, count: int) -> None:
         if count:

@@ -68,10 +68,10 @@ def defects_of(scenario: Scenario, campaign: Campaign) -> list[Defect]:
 class _Air:
     """One vehicle's radio, as its downloads see it."""
 
-    __slots__ = ("_each", "_member", "_speed", "_world")
+    __slots__ = ("_member", "_speed", "_world")
 
-    def __init__(self, world: Simulated, member: int, speed: float, each: float) -> None:
-        self._world, self._member, self._speed, self._each = world, member, speed, each
+    def __init__(self, world: Simulated, member: int, speed: float) -> None:
+        self._world, self._member, self._speed = world, member, speed
 
     @property
     def up(self) -> bool:
@@ -81,7 +81,7 @@ class _Air:
         if self._world.wired[self._member]:
             return 1e9
         downlink_bps = self._world.throughput_bps(np.array([self._member])).downlink_bps[0]
-        return float(downlink_bps) / 8 * self._speed / self._each
+        return float(downlink_bps) / 8 * self._speed
 
 
 class LiveUpdates:
@@ -132,7 +132,8 @@ class LiveUpdates:
             request=self._request,
             power=lambda _: None,  # each vehicle gets its own
             check=self._check,
-            uniform=rng.random,
+            # Only the pause before a download goes on is drawn by it: simulated time, too.
+            uniform=lambda: rng.random() / self._speed,
             epoch_s=scenario.clock.start.timestamp(),
             install_s=float(self.campaign.firmware.install_s),
             pace=Pace(self._speed, brought.bytes_each),
@@ -217,9 +218,9 @@ class LiveUpdates:
         if truth is None:
             truth = self.truths[i] = Truth(Firmware(self._versions[i], INSTALLED_RELEASE))
         if i not in self._sources:
-            air = _Air(self._world, self._members[i], self._speed, self._brought.bytes_each)
+            air = _Air(self._world, self._members[i], self._speed)
             self._sources[i] = ShapedSource(
-                self._getter, air, self.now_s, self._later, self._speed
+                self._getter, air, self.now_s, self._later, self._hands.pace
             )
         record = self._records.get(i)
         if record is None:

@@ -60,6 +60,8 @@ class FirmwareImage(Strict, frozen=True, kw_only=True):
     """Its version."""
     size: ByteSize = ByteSize(50_000_000)
     """What is downloaded; 1kB at least."""
+    sent: ByteSize = ByteSize(64_000)
+    """What a live run really sends of a larger image; each byte then stands for size / sent."""
     install_s: Duration = field(name="install", default=Duration(600))
     """Time to write it into the spare slot."""
     url_life_s: UrlLife = field(name="url_life", default=Duration(900))
