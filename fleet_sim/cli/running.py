@@ -224,22 +224,27 @@ def rehearse(
 ) -> None:
     """Drive the scenario's update campaign over its fleet with no network and no cloud.
 
-    All vehicles get the job at once. Exit code 0: nobody was left without a bootable image, without
-    an end, or with a status that is not the truth; else 99.
+    The campaign service's own rules decide. Exit code 0: nobody was left without a bootable image,
+    without an end, or with a status that is not the truth, and the scenario's thresholds about the
+    campaign hold; else 99.
     """
     from fleet_sim.engine.ota_fleet import rehearse as drive
     from fleet_sim.engine.run import Options, load_for_run
+    from fleet_sim.measure.ota import campaign_thresholds
+    from fleet_sim.report.ota import campaign_lines
 
     loaded = load_for_run(scenario, Options(vehicles=vehicles, overrides=overrides))
     outcome = drive(loaded)
+    results = campaign_thresholds(loaded.thresholds, outcome)
     if as_json:
         click.echo(msgspec.json.encode(outcome))
     else:
-        for name, value in msgspec.structs.asdict(outcome).items():
-            click.echo(
-                f"{name:<18} {value:g}" if isinstance(value, float) else f"{name:<18} {value}"
-            )
-    sys.exit(ExitCode.PASSED if outcome.sound else ExitCode.THRESHOLD)
+        for line in campaign_lines(outcome):
+            click.echo(line)
+        for result in results:
+            click.echo(f"{'passed' if result.passed else 'FAILED'} {result.message}")
+    held = outcome.sound and all(result.passed for result in results)
+    sys.exit(ExitCode.PASSED if held else ExitCode.THRESHOLD)
 
 
 @click.command(cls=Examples, examples="fleet-sim report reports/latest")

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fleet_sim.measure import ota
 from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.thresholds import check_threshold
 from fleet_sim.scenario import Catalog, Scenario, json_schema, load
@@ -34,6 +35,7 @@ METRICS = (
     "occupancy_precision",
     "occupancy_recall",
     "occupancy_f1",
+    *ota.METRICS,
 )
 """Names of all that a run may measure; what it does measure depends on the target."""
 

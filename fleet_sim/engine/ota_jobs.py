@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An execution that has a new status: what `$aws/events/jobExecution/#` tells."""
+    """An execution's status, and when it was set."""
 
     t_s: float
     thing: str
@@ -56,6 +56,9 @@ class JobsService:
 
     def __init__(self, document: DocumentOf) -> None:
         self.changes: list[Change] = []
+        """New statuses: what `$aws/events/jobExecution/#` tells."""
+        self.heard: list[Change] = []
+        """Old ones with new details too: what a look at the executions shows."""
         self.requests = 0
         self._document = document
         self._jobs: dict[str, dict[str, _Record]] = {}
@@ -70,7 +73,9 @@ class JobsService:
                 raise ValueError(f"{thing} has a job {job_id!r} already (allowed: a new id)")
             before = self._next(thing)
             jobs[job_id] = _Record("QUEUED", 1, {}, now_s, now_s)
-            self.changes.append(Change(now_s, thing, job_id, "QUEUED", {}))
+            change = Change(now_s, thing, job_id, "QUEUED", {})
+            self.changes.append(change)
+            self.heard.append(change)
             if before is None:
                 yield self._notice(thing, now_s)
 
@@ -97,6 +102,10 @@ class JobsService:
 
     def status(self, thing: str, job_id: str) -> JobStatus:
         return self._jobs[thing][job_id].status
+
+    def last_job(self, thing: str) -> str:
+        """The job that the thing was given last."""
+        return next(reversed(self._jobs[thing]))
 
     def details(self, thing: str, job_id: str) -> dict[str, str]:
         return self._jobs[thing][job_id].details
@@ -177,8 +186,10 @@ class JobsService:
         self, thing: str, job_id: str, status: JobStatus, details: dict[str, str], now_s: float
     ) -> None:
         record = self._jobs[thing][job_id]
+        change = Change(now_s, thing, job_id, status, details)
+        self.heard.append(change)
         if status != record.status:
-            self.changes.append(Change(now_s, thing, job_id, status, details))
+            self.changes.append(change)
         record.status, record.details = status, details
         record.version += 1
         record.touched_s = now_s

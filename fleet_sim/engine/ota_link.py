@@ -44,6 +44,7 @@ class CountedSource:
         self._served, self._link = served, link
         self._now, self._later, self._uniform = now, later, uniform
         self._turn = 0
+        self._cut: Callable[[], None] | None = None
 
     def metadata(self, fetch: t.FetchMetadata, ended: Callable[[FetchEnd, bytes], None]) -> None:
         if not self._reachable():
@@ -67,12 +68,23 @@ class CountedSource:
             return
         wanted = min(self._served.length, fetch.length + 1) - fetch.offset
         takes_s = wanted / self._link.bytes_per_s
+        begun_s = now_s
+
+        def cut() -> None:
+            came = int((self._now() - begun_s) * self._link.bytes_per_s)
+            self.staged += came
+            if came:
+                received(came)
+            ended(_BROKEN)
+
+        self._cut = cut
         drop_s = self._link.drop_mean_s * -math.log(max(self._uniform(), 1e-12))
         count, end = wanted, _COMPLETE
         if drop_s < takes_s:
             count, end, takes_s = int(drop_s * self._link.bytes_per_s), _BROKEN, drop_s
 
         def came() -> None:
+            self._cut = None
             self.staged += count
             if count:
                 received(count)
@@ -82,6 +94,14 @@ class CountedSource:
 
     def stop(self) -> None:
         self._turn += 1
+        self._cut = None
+
+    def cut(self) -> None:
+        """The network is gone."""
+        cut = self._cut
+        if cut is not None:
+            self.stop()
+            cut()
 
     def discard(self) -> None:
         self.staged = 0

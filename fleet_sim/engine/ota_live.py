@@ -15,15 +15,15 @@ import numpy as np
 from fleet_sim.contract.jobs import jobs_topic
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.ota_check import CheckOnce
+from fleet_sim.engine.ota_draw import fates_of
 from fleet_sim.engine.ota_http import Getter, ShapedSource
 from fleet_sim.engine.ota_vehicle import Hands, Pace, Truth, VehicleUpdate
 from fleet_sim.scenario import Scenario
-from fleet_sim.scenario.campaign import Campaign
 from fleet_sim.vehicle import Message
 from fleet_sim.vehicle.ota_table import Conditions, Persisted, UpdateState
 from fleet_sim.vehicle.ota_trust import Trusted
 from fleet_sim.world import MODES, RADIO_UP, Share, Simulated
-from fleet_sim.world.firmware import Defect, Firmware, firmware_of
+from fleet_sim.world.firmware import Firmware, firmware_of
 
 TOKEN = -1
 """Of messages that no ledger has: they are the Jobs service's."""
@@ -35,8 +35,7 @@ INSTALLED_RELEASE = 2
 """Of what the fleet runs; `ota_attack` publishes it so."""
 
 _DRIVING = MODES.index("driving")
-_DEFECTS = 0x6F746164
-_KINDS: tuple[Defect, ...] = ("boot", "self-test", "delayed", "none")
+_JITTER = 0x6F74616A
 
 
 class Brought(NamedTuple):
@@ -54,15 +53,6 @@ class Power(Protocol):
     def power_off(self, i: int) -> None: ...
 
     def power_on(self, i: int) -> None: ...
-
-
-def defects_of(scenario: Scenario, campaign: Campaign) -> list[Defect]:
-    """What is wrong with the new image on each vehicle [vehicles], drawn from the seed."""
-    defect = campaign.firmware.defect
-    rng = np.random.default_rng([scenario.seed, _DEFECTS])
-    shares = np.cumsum([defect.boot_failure, defect.self_test_failure, defect.delayed_failure])
-    drawn = rng.random(sum(group.count for group in scenario.fleet))
-    return [_KINDS[k] for k in np.searchsorted(shares, drawn, side="right")]
 
 
 class _Air:
@@ -112,9 +102,10 @@ class LiveUpdates:
         self._index = {vin: i for i, vin in enumerate(vins)}
         ids = share.ids.tolist()
         self._members = share.members.tolist()
-        versions, defects = firmware_of(scenario), defects_of(scenario, self.campaign)
+        versions, fates = firmware_of(scenario), fates_of(scenario, self.campaign)
         self._versions = [versions[k] for k in ids]
-        self._defects = [defects[k] for k in ids]
+        self._defects = [fates.defects[k] for k in ids]
+        self._mishaps = [fates.mishaps[k] for k in ids]
         groups = [g for g, group in enumerate(scenario.fleet) for _ in range(group.count)]
         self._groups = [groups[k] for k in ids]
         self._records: dict[int, Persisted] = {}
@@ -124,7 +115,7 @@ class LiveUpdates:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._turn = 0
         self._base_ns = clock.now_ns()
-        rng = np.random.default_rng([scenario.seed, _DEFECTS, share.number])
+        rng = np.random.default_rng([scenario.seed, _JITTER, share.number])
         self._speed = scenario.clock.speed
         self._hands = Hands(
             now=self.now_s,
@@ -241,6 +232,7 @@ class LiveUpdates:
             self._defects[i],
             lambda: self._conditions(i),
             self._hands._replace(power=power),
+            self._mishaps[i],
         )
 
     def _forget_if_done(self, i: int) -> None:
@@ -249,6 +241,7 @@ class LiveUpdates:
             return
         del self._active[i]
         self._records[i] = update.record
+        self._mishaps[i] = update.mishap
         if not self._sources[i].staged:
             del self._sources[i]
         truth = update.truth

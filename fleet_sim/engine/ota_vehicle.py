@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
+import msgspec
+
+from fleet_sim.contract.jobs import TERMINAL, Update
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import CheckMetadata, FetchEnd, UpdateAgent
+from fleet_sim.vehicle.ota import CheckMetadata, FetchEnd, UpdateAgent, unmet
 from fleet_sim.world.firmware import Booted, Defect, Firmware, Slots
 
 LATENCY_S = 0.05
@@ -19,6 +22,7 @@ REBOOT_S, SELF_TEST_S, VERIFY_BPS = 60.0, 30.0, 100e6
 LOOK_S = 300.0
 """A vehicle that waits for preconditions looks so often."""
 
+_AT_REST = frozenset({t.UpdateState.IDLE.value, t.UpdateState.REPORTING.value})
 _UNSEEN = t.Conditions(parked=False, soc=0.0, minute=0)
 
 Later = Callable[[float, Callable[[], None]], None]
@@ -63,6 +67,7 @@ class Truth:
         "resumed",
         "slots",
         "states",
+        "violations",
         "wasted",
     )
 
@@ -79,10 +84,17 @@ class Truth:
         self.power_losses = 0
         self.requests = 0
         """To the Jobs service."""
+        self.violations = 0
+        """Installations that began while a precondition did not hold."""
         self.bad_boot_s: float | None = None
         """First boot or self-test of a new image that failed, simulated s."""
         self.broken_s: float | None = None
         """When it broke after an installation that had succeeded, simulated s."""
+
+    @property
+    def started_s(self) -> float | None:
+        """When it first had a job to do, simulated s."""
+        return next((at for at, state in self.states if state not in _AT_REST), None)
 
     @property
     def installed_s(self) -> float | None:
@@ -91,6 +103,15 @@ class Truth:
             return None
         committed = [at for at, state in self.states if state == t.UpdateState.TESTING.value]
         return committed[-1] if committed else None
+
+
+class Mishap(NamedTuple):
+    """What is to happen to one vehicle, once each."""
+
+    power_loss: float | None = None
+    """Where it loses power while the image is written: 0-1 of the way."""
+    lost_status: bool = False
+    """Its outcome is lost, and then its power."""
 
 
 class Pace(NamedTuple):
@@ -133,9 +154,12 @@ class VehicleUpdate:
         defect: Defect,
         conditions: Callable[[], t.Conditions],
         hands: Hands,
+        mishap: Mishap = Mishap(),  # noqa: B008 - immutable
     ) -> None:
         self.thing, self.truth, self.record, self.source = thing, truth, record, source
         self._defect, self._conditions, self._hands = defect, conditions, hands
+        self.mishap = mishap
+        """Of those, what has yet to happen."""
         self._power = 0  # counts boots: what was put off before the last one is void
         self._dark = False  # no power
         self._fetch = 0
@@ -234,7 +258,11 @@ class VehicleUpdate:
             match command:
                 case t.Publish(topic, payload):
                     truth.requests += 1
-                    self._hands.request(self.thing, topic, payload)
+                    if self.mishap.lost_status and _ends(topic, payload):
+                        self.mishap = self.mishap._replace(lost_status=False)
+                        self._put_off(0.0, self.lose_power)
+                    else:
+                        self._hands.request(self.thing, topic, payload)
                 case t.Persist(record):
                     self.record = record
                 case t.FetchMetadata(token):
@@ -258,6 +286,10 @@ class VehicleUpdate:
                 case t.Write(version, release):
                     truth.slots.begin_write()
                     self._writing += 1
+                    job = self.agent.job
+                    if job is not None and unmet(job.preconditions, self._conditions()):
+                        truth.violations += 1
+                    self._maybe_lose_power()
                     image = Firmware(version, release, self._defect)
                     written = partial(self._written, self._writing, image)
                     self._takes(self._hands.install_s, written)
@@ -281,6 +313,12 @@ class VehicleUpdate:
                 case t.ForgetTrial():
                     truth.slots.forget_trial()
         self._plan()
+
+    def _maybe_lose_power(self) -> None:
+        at = self.mishap.power_loss
+        if at is not None:
+            self.mishap = self.mishap._replace(power_loss=None)
+            self._takes(self._hands.install_s * at, self.lose_power)
 
     def _plan(self) -> None:
         """The next tick, if one is needed."""
@@ -331,3 +369,10 @@ class VehicleUpdate:
         if token == self._fetch:
             self._fetch = 0
             self._do(self.agent.image_ended(token, end, self._hands.now()))
+
+
+def _ends(topic: str, payload: bytes) -> bool:
+    """Whether a request tells how a job ended."""
+    if not topic.endswith("/update"):
+        return False
+    return msgspec.json.decode(payload, type=Update).status in TERMINAL

@@ -13,6 +13,7 @@ from fleet_sim.engine.clock import Clock
 from fleet_sim.transport import RadioTransport, Transport
 from fleet_sim.world import RADIO_DOWN, RADIO_OUT, RADIO_UP, Simulated
 
+
 class Watcher(Protocol):
     """Hears of radios, by a vehicle's place in `members`: what crosses one besides MQTT."""
 

@@ -5,13 +5,14 @@ durations; the gate's reaction is the backend's own work and is measured by its 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from fleet_sim.contract.campaigns import FINAL, Target
+from fleet_sim.measure.thresholds import ThresholdResult, evaluate
 
 GB = 1e9
 MESSAGE_USD = 1.0 / 1e6
@@ -20,7 +21,6 @@ JOB_USD = 0.003
 """AWS IoT Device Management, an execution of a job, us-east-1."""
 OUT_USD_PER_GB = 0.09
 """Amazon S3, data out to the internet, us-east-1, first 10 TB a month."""
-_ENDED = frozenset({"succeeded", "failed", "rejected"})
 
 
 class VehicleTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +260,7 @@ def judge_campaign(seen: Campaigned) -> OtaReport:
     times = sorted(t.installed_s for t in truths if t.installed_s is not None)
     downloaded = sum(truth.downloaded for truth in truths)
     requests = sum(truth.requests for truth in truths)
+    reaction = _reaction(seen)
     executions = sum(target.attempt for target in record.targets)
     return OtaReport(
         vehicles=len(truths),
@@ -296,13 +297,17 @@ def judge_campaign(seen: Campaigned) -> OtaReport:
             Wave(w.get("size", sizes[k]), w["completed"], w["bad"], bad_in_truth[k])
             for k, w in enumerate(record.waves)
         ],
-        **_reaction(seen),
+        first_bad_s=reaction.first_bad_s,
+        report_s=reaction.report_s,
+        decision_s=reaction.decision_s,
+        last_start_s=reaction.last_start_s,
+        exposed=reaction.exposed,
         decisions=record.decisions,
         simulated_s=seen.simulated_s,
     )
 
 
-STOPS = frozenset({"abort", "pause"})
+STOPS = frozenset({"gate abort", "gate pause", "abort", "pause"})
 """Actions of the audit log that stop new starts."""
 
 
@@ -314,7 +319,7 @@ class _Reaction(NamedTuple):
     exposed: dict[str, int]
 
 
-def _reaction(seen: Campaigned) -> dict[str, object]:
+def _reaction(seen: Campaigned) -> _Reaction:
     """How long it took from the first image that failed to the last start, and who was exposed."""
     truths, record, speed = seen.truths, seen.record, seen.speed
     bad = [s for t in truths for s in (t.bad_boot_s, t.broken_s) if s is not None]
@@ -338,12 +343,15 @@ def _reaction(seen: Campaigned) -> dict[str, object]:
             "installed": sum(t.installed_s is not None and t.installed_s <= at_s for t in truths),
             "failed": sum(s <= at_s for s in bad),
         }
-    return _Reaction(first_bad_s, report_s, decision_s, last_start_s, exposed)._asdict()
+    return _Reaction(first_bad_s, report_s, decision_s, last_start_s, exposed)
 
 
-def ended(status: str) -> bool:
-    """Whether the vehicle itself said how it ended."""
-    return status in _ENDED
+def campaign_thresholds(
+    thresholds: Mapping[str, Sequence[str]], report: OtaReport
+) -> list[ThresholdResult]:
+    """Those of a scenario that are about its campaign."""
+    mine = {name: conditions for name, conditions in thresholds.items() if name[:4] == "ota_"}
+    return evaluate(mine, report.metrics())
 
 
 def _time(times: Sequence[float], share: float, of: int) -> float | None:

@@ -72,6 +72,15 @@ class FirmwareImage(Strict, frozen=True, kw_only=True):
     """What an attacker does to the image or its signed metadata."""
 
 
+class Mishaps(Strict, frozen=True, kw_only=True):
+    """What happens to vehicles while they update."""
+
+    power_loss: Fraction = Fraction(0.0)
+    """Share that loses power once while the image is written."""
+    lost_status: Fraction = Fraction(0.0)
+    """Share whose outcome is lost on its way, once, as they lose power right after sending it."""
+
+
 class CampaignConditions(Strict, frozen=True, kw_only=True):
     """What must hold before a vehicle installs; until then it waits."""
 
@@ -130,7 +139,11 @@ class CampaignRetry(Strict, frozen=True, kw_only=True):
 
 
 class Campaign(Strict, frozen=True, kw_only=True):
-    """An update of the fleet's firmware. `fleet-sim rehearse` drives it; `run` leaves it out."""
+    """An update of the fleet's firmware. `fleet-sim rehearse` drives it without a cloud, and
+    `fleet-sim run` over the target's."""
+
+    at_s: Duration | None = field(name="at", default=None)
+    """When `run` begins with it, after the beginning; unset: `run` leaves it out."""
 
     firmware: FirmwareImage = field(default_factory=FirmwareImage)
     """What is installed."""
@@ -144,6 +157,8 @@ class Campaign(Strict, frozen=True, kw_only=True):
     """What is tried again, and what is given up."""
     window: tuple[TimeOfDay, TimeOfDay] | None = None
     """Local time of day in which vehicles are started; it may pass midnight. Unset: always."""
+    mishaps: Mishaps = field(default_factory=Mishaps)
+    """What happens to vehicles meanwhile."""
 
 
 def check_campaign(campaign: Campaign | None, groups: Sequence[Any]) -> Iterator[tuple[Path, str]]:

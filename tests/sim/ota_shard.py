@@ -73,7 +73,9 @@ class Joined:
         ]
         self.server = Server(self.served, self.now_s, fails_each)
         self.service = JobsService(self._document)
-        self._groups = [g for g, group in enumerate(self.scenario.fleet) for _ in range(group.count)]
+        self._groups = [
+            g for g, group in enumerate(self.scenario.fleet) for _ in range(group.count)
+        ]
         self._url_life_s, self._lose = url_life_s, lose
         self.listener: Listener
 
