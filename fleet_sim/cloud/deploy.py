@@ -22,7 +22,7 @@ from fleet_sim.resources import data_dir
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
-STACKS = ("pipeline", "api", "site")
+STACKS = ("pipeline", "api", "health", "site", "alarms")
 """Templates of `infra/`, in the order in which they need each other."""
 
 LOCAL_PARAMETERS: Mapping[str, str] = {
@@ -54,6 +54,13 @@ class StackOutputs(msgspec.Struct, frozen=True):
     site_bucket: str
     site_url: str
     """Where a browser finds the live map, with a slash at the end."""
+    health_function: str
+    presence_table: str
+    flags_table: str
+    update_queue_url: str
+    """Vehicles that need an update: `contract.health.UpdateFlag` as JSON."""
+    alarm_topic: str
+    """ARN of the SNS topic that hears of every alarm's changes."""
 
 
 class StackStatus(msgspec.Struct, frozen=True):
@@ -241,6 +248,11 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             api_url=found["ApiUrl"].rstrip("/"),
             site_bucket=found["SiteBucket"],
             site_url=site.address(target, found["SiteDomain"], found["SiteDistribution"]),
+            health_function=found["FleetHealth"],
+            presence_table=found["PresenceTable"],
+            flags_table=found["FlagsTable"],
+            update_queue_url=found["UpdateQueueUrl"],
+            alarm_topic=found["AlarmTopic"],
         )
     except KeyError as error:
         raise DeployError(

@@ -1,6 +1,5 @@
 """The local AWS, started once a test session, and one deployment in it."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,30 +40,4 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
 def deployed(local_aws: Endpoints) -> tuple[Target, deploy.StackOutputs]:
     """The stacks, deployed to the local AWS under the name `fleet-sim`."""
     target = open_local(local_aws)
-    outputs = deploy.deploy(target)
-    _allow_what_aws_does_not_ask_for(target, outputs)
-    return target, outputs
-
-
-def _allow_what_aws_does_not_ask_for(target: Target, outputs: deploy.StackOutputs) -> None:
-    """MiniStack asks for some operations' own names, which are no actions of IAM's.
-
-    AWS asks for `dynamodb:PartiQLInsert` and the like (DynamoDB Developer Guide, "IAM security
-    policies with PartiQL") and for `sqs:SendMessage` (SQS Developer Guide, "SQS API permissions"),
-    which the template grants.
-    """
-    function = target.client("lambda").get_function_configuration(FunctionName=outputs.processor)
-    target.client("iam").put_role_policy(
-        RoleName=function["Role"].rpartition("/")[2],
-        PolicyName="ministack",
-        PolicyDocument=json.dumps(
-            {
-                "Version": "2012-10-17",
-                "Statement": {
-                    "Effect": "Allow",
-                    "Action": ["dynamodb:BatchExecuteStatement", "sqs:SendMessageBatch"],
-                    "Resource": "*",
-                },
-            }
-        ),
-    )
+    return target, deploy.deploy(target)

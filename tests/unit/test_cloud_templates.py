@@ -1,6 +1,7 @@
 """The templates: what they share with the code, and who may do what."""
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 import yaml
 
 from fleet_sim.cloud import deploy, package
-from fleet_sim.contract import TELEMETRY_RULE_SQL
+from fleet_sim.contract import TELEMETRY_RULE_SQL, health
+from fleet_sim.contract.health import PRESENCE_RULE_SQL
 from fleet_sim.contract.tables import SPOTS_BY_CELL
 from fleet_sim.resources import data_dir
 
@@ -72,13 +74,59 @@ def test_a_template_fits_into_a_request() -> None:
 
 
 def test_the_rule_is_the_contracts() -> None:
-    (rule,) = of_type("AWS::IoT::TopicRule").values()
+    rule = of_type("AWS::IoT::TopicRule")["pipeline/TelemetryRule"]
     payload = rule["TopicRulePayload"]
     assert payload["Sql"] == TELEMETRY_RULE_SQL
     assert payload["AwsIotSqlVersion"] == "2016-03-23"
     (action,) = payload["Actions"]
     assert action["Kinesis"]["PartitionKey"] == "${topic(2)}"
     assert "Sqs" in payload["ErrorAction"]
+
+
+def test_the_rule_of_presence_is_the_contracts() -> None:
+    rule = of_type("AWS::IoT::TopicRule")["health/PresenceRule"]
+    assert rule["TopicRulePayload"]["Sql"] == PRESENCE_RULE_SQL
+    assert "Sqs" in rule["TopicRulePayload"]["ErrorAction"]
+
+
+def test_alarms_watch_metrics_that_the_contract_names() -> None:
+    contracts = {value for value in vars(health).values() if isinstance(value, health.Metric)}
+    watched = {
+        health.Metric(stat["Metric"]["Namespace"], stat["Metric"]["MetricName"])
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for query in alarm["Metrics"]
+        if (stat := query.get("MetricStat")) and stat["Metric"]["Namespace"] != "AWS/Lambda"
+    }
+    assert watched == {
+        health.LATENCY, health.VEHICLES_ONLINE, health.VEHICLES_LOST, health.UPDATE_SUCCESS_RATE
+    }  # fmt: skip
+    assert watched <= contracts
+
+
+def test_every_alarm_tells_of_both_changes() -> None:
+    for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}], name
+
+
+def test_every_functions_errors_are_watched() -> None:
+    alarm = of_type("AWS::CloudWatch::Alarm")["alarms/LambdaErrorsAlarm"]
+    watched = {
+        str(query["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"])
+        for query in alarm["Metrics"]
+        if "MetricStat" in query
+    }
+    functions = {name.split("/")[1] for name in of_type("AWS::Lambda::Function")}
+    assert watched == functions
+
+
+def test_the_dashboard_is_json_about_metrics_that_there_are() -> None:
+    (dashboard,) = of_type("AWS::CloudWatch::Dashboard").values()
+    body = json.loads(re.sub(r"\$\{[A-Za-z:.]+\}", "1", dashboard["DashboardBody"]["Sub"]))
+    rows = [row for widget in body["widgets"] for row in widget["properties"].get("metrics", ())]
+    shown = {health.Metric(*row[:2]) for row in rows if isinstance(row[0], str)}
+    own = {metric for metric in shown if not metric.namespace.startswith("AWS/")}
+    assert own == {value for value in vars(health).values() if isinstance(value, health.Metric)}
+    assert sum(widget["type"] == "alarm" for widget in body["widgets"]) == 1
 
 
 def test_the_index_is_the_contracts() -> None:
@@ -114,7 +162,20 @@ class TestRoles:
                 assert "*" not in action, f"{name}: {action}"
             resources = statement["Resource"]
             for resource in resources if isinstance(resources, list) else [resources]:
-                assert resource != "*", name
+                # These two services' actions know no resources (Service Authorization Reference).
+                free = {"cloudwatch:PutMetricData", "xray:PutTraceSegments"} & set(
+                    [actions] if isinstance(actions, str) else actions
+                )
+                assert resource != "*" or free, name
+
+    def test_metrics_are_put_into_own_namespaces_only(self) -> None:
+        bounds = [
+            statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
+            for _, statement in statements()
+            if "cloudwatch:PutMetricData" in statement["Action"]
+        ]
+        assert bounds
+        assert all(not name.startswith("AWS/") for bound in bounds for name in bound)
 
     def test_one_role_a_function(self) -> None:
         roles = [str(function["Role"]) for function in of_type("AWS::Lambda::Function").values()]
@@ -195,7 +256,7 @@ class TestData:
         assert names == sorted(str(function["FunctionName"]) for function in functions)
 
     def test_a_batch_that_fails_for_ever_is_reported(self) -> None:
-        (mapping,) = of_type("AWS::Lambda::EventSourceMapping").values()
+        mapping = of_type("AWS::Lambda::EventSourceMapping")["pipeline/TelemetryMapping"]
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
         assert mapping["BisectBatchOnFunctionError"] is True

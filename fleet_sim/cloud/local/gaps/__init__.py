@@ -25,6 +25,7 @@ GAPS = (
     "lambda_metrics",
     "queue_mapping",
     "alarms",
+    "iam_actions",
     "rule_actions",
     "broker_index",
     "ca_key",

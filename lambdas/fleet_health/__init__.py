@@ -1,0 +1,1 @@
+"""Fleet health: metrics from the archive, who is connected, who needs an update."""
