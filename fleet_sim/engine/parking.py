@@ -145,12 +145,12 @@ class _Run:
         """One record through track and matching."""
         track, matching = self.cloud.track, self.cloud.matching
         held = self._tracks.get(record.vin) or track.Track()
-        self._tracks[record.vin], stretches = track.advance(
-            held, record.run, [record], self.index.near_cm
-        )
+        held, stretches = track.advance(held, record.run, [record], self.index.near_cm)
         occupied = self.world.occupied
+        error = held.error
         for stretch in stretches:
-            for spot_id, look in matching.judge(self.index, record.vin, stretch):
+            looks, error = matching.judge(self.index, record.vin, stretch, error)
+            for spot_id, look in looks:
                 self.memory[MAP].add(record.run, spot_id, look)
                 llr = 6.0 if occupied[self.number[spot_id]] else -6.0
                 sure = msgspec.structs.replace(look, llr=llr)
@@ -159,11 +159,12 @@ class _Run:
                 self._place(UNMATCHED, record, stretch)
                 for burst in stretch.bursts:
                     self._place(FIXES, record, stretch._replace(bursts=(burst,)))
+        self._tracks[record.vin] = msgspec.structs.replace(held, error=error)
 
     def _place(self, name: str, record: RuleRecord, stretch: Any) -> None:
         """Looks of a stretch where its fixes put it, into that memory."""
         judge = self.cloud.matching.judge
-        for spot_id, look in judge(self.index, record.vin, stretch, reach_m=0.0):
+        for spot_id, look in judge(self.index, record.vin, stretch, reach_m=0.0)[0]:
             self.memory[name].add(record.run, spot_id, look)
 
     def compare(self, now_ms: float) -> None:

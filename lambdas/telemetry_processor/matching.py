@@ -1,13 +1,13 @@
 """Map matching: lays a stretch of sonar samples onto the registry's stalls and judges those.
 
 The odometer says how the samples lie among themselves; what the satellites leave open is one shift
-along the street for all of them. Cars stand in stalls and hardly between them, so the shift whose
-near echoes fall into stalls fits best (maximum a posteriori, as a particle of one dimension). When
-two shifts fit nearly as well, as where one more stall would do too, a look is judged under both and
-weighs less: a slip by a whole stall is the error that later passes repeat.
-
-Samples and stalls are bits of whole numbers, one bit a cell along the street, so that a shift is
-tried with a few shifts, ands and counts. Pure: no clock, no environment, no I/O.
+along the street for all of them. Two things tell it. Cars stand in stalls and hardly between them,
+so a shift whose near echoes fall into stalls fits better. And the fixes' error is known in part:
+across the last street it was seen from the lane, along it from that street's own shift, and the
+part of it that the atmosphere makes stays. Shifts that fit nearly as well, as where one more stall
+would do too, are all kept with their probabilities (maximum a posteriori, as a particle filter of
+one dimension), and a look is judged under each: a slip by a whole stall is the error that later
+passes repeat. Pure: no clock, no environment, no I/O.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import math
 from typing import NamedTuple
 
 from fleet_sim.contract.tables import Observation
-from telemetry_processor.sensor import llr_of
+from telemetry_processor import sensor
+from telemetry_processor.samples import CELL_M, Samples
 from telemetry_processor.spots import MAX_SLACK_M, MIN_SLACK_M, Placed, SpotIndex
-from telemetry_processor.track import Burst, Stretch
+from telemetry_processor.track import Burst, FixError, Stretch
 
-CELL_M = 0.25
 LAG_M = 14.0
-"""Shifts tried to either side of where the fixes put the stretch."""
+"""Shifts tried at most to either side of where the fixes put the stretch."""
 LAG_STEP = 2
 """Cells from one tried shift to the next."""
-DELAY_S = 0.075
-"""By how much the last sample is older than its message: 50 ms in the vehicle's network and half a
-cycle of a sensor that runs free, the mean."""
+TRIED_SIGMAS = 4.0
+"""Of the shift's prior, that shifts are tried to either side of it."""
 TAKEN, GAP = 0.7, 0.12
 """Expected before looking: stalls taken, and near echoes where no stall is (driveways)."""
 COVER = ((0.54, 0.95), (0.78, 0.78), (1.0, 0.4))
@@ -41,10 +40,15 @@ car next door reach into a stall's ends."""
 MIN_HEARD = 0.03
 """Share of samples with any echo below which a vehicle was not beside the kerb (another lane) or
 its sensor is deaf. Cross-talk alone makes 0.5 %."""
-LONGEST_DIP_M = 30.0
-"""Near echoes on end for so long are no row of parked cars but one that drives alongside."""
-MODES, MODE_CELLS = 3, 8
-"""How many of the best shifts are judged under, and how far apart they are at least."""
+MODES, MODE_CELLS, MODE_DEPTH = 4, 6, 14.0
+"""How many of the best shifts are judged under, how far apart they are at least, and how far below
+the best, in log-likelihood of the samples."""
+STRETCH_SIGMA = 0.6
+"""Error of the mean of a stretch's fixes, per axis, over what the receiver says of one of them:
+multipath changes every 30 m and partly averages out. Fitted, as the next two."""
+KEPT_ERROR, ERROR_MS = 0.5, 900_000.0
+"""Share of the last street's error that is still there on the next, and how long that lasts (the
+atmosphere's correlation time)."""
 
 
 class _Line(NamedTuple):
@@ -57,46 +61,72 @@ class _Line(NamedTuple):
     at: list[float]
     """Metres along it where each burst's message was sent."""
     sigma_m: float
+    """Of one fix, per axis."""
+
+
+class _Shift(NamedTuple):
+    weight: float
+    cells: int
+    shares: list[tuple[int, int]]
+    """Of each stall: near cells of its core, and cells of it that were passed."""
 
 
 def judge(
-    index: SpotIndex, vin: str, stretch: Stretch, *, reach_m: float = LAG_M
-) -> list[tuple[str, Observation]]:
-    """What a stretch says of which stalls: `(spot id, observation)`. `reach_m`: shifts tried."""
+    index: SpotIndex,
+    vin: str,
+    stretch: Stretch,
+    error: FixError | None = None,
+    *,
+    reach_m: float = LAG_M,
+) -> tuple[list[tuple[str, Observation]], FixError | None]:
+    """What a stretch says of which stalls: `(spot id, observation)`; and of its fixes' error.
+
+    `error`: what is known of that from before, given back when nothing newer is. `reach_m`: shifts
+    tried.
+    """
     bursts = stretch.bursts
     line = _straighten(index, bursts)
-    stalls = _beside(index, line)
+    stalls, across = _beside(index, line)
     if not stalls:
-        return []
+        return [], error
     origin = min(line.at[0] - 30.0, stalls[0][0] - 6.0) - LAG_M
-    samples = _Samples(bursts, line.at, origin)
-    if samples.heard < MIN_HEARD * samples.count:
-        return []
-    shifts = _fit(samples, stalls, origin, line.sigma_m, reach_m)
+    samples = Samples(bursts, line.at, origin)
+    if samples.heard < MIN_HEARD:
+        return [], error
+    mean_m, sigma_m = _expected(line, bursts[0].ts, error)
+    shifts = _fit(samples, stalls, origin, mean_m, sigma_m, reach_m)
     found = []
-    best = shifts[0][0] * CELL_M
+    best = shifts[0].cells * CELL_M
     of = 0
-    for along, placed in stalls:
+    for i, (along, placed) in enumerate(stalls):
         true = along + best  # where by the odometer the stall was passed
         if not stretch.from_m < true <= stretch.to_m:
             continue
-        core = max(1, round(placed.half_m * CORE * 2 / CELL_M))
-        shares = []
-        for shift, weight in shifts:
-            begin = round((along - placed.half_m * CORE - origin) / CELL_M) + shift
-            mask = ((1 << core) - 1) << max(begin, 0)
-            near = (samples.near & mask).bit_count()
-            all_ = near + (samples.far & mask).bit_count()
-            shares.append((near, all_, weight))
-        if shares[0][1] * samples.spacing_m < placed.half_m * CORE:
+        if shifts[0].shares[i][1] * CELL_M < placed.half_m * CORE:
             continue  # less than half of the core was passed
         while of < len(bursts) - 1 and line.at[of] < true:
             of += 1
         burst = bursts[of]
-        llr = llr_of(shares, samples.speed_mps)
+        shares = [(*shift.shares[i], shift.weight) for shift in shifts]
+        llr = sensor.llr_of(shares, samples.speed_mps)
         if llr:
             found.append((placed.spot.id, Observation(burst.ts, vin, burst.seq, llr)))
-    return found
+    ahead = sum(shift.weight * shift.cells for shift in shifts) * CELL_M
+    seen = FixError(
+        bursts[-1].ts,
+        round(100 * (ahead * line.ux - across * line.uy)),
+        round(100 * (ahead * line.uy + across * line.ux)),
+    )
+    return found, seen if error is None or seen.ts > error.ts else error
+
+
+def _expected(line: _Line, ts: int, error: FixError | None) -> tuple[float, float]:
+    """The shift before looking: mean and standard deviation, m."""
+    sigma_m = STRETCH_SIGMA * line.sigma_m
+    if error is None:
+        return 0.0, sigma_m / 0.93
+    kept = KEPT_ERROR * math.exp(min(error.ts - ts, 0) / ERROR_MS)
+    return kept * (error.east_cm * line.ux + error.north_cm * line.uy) / 100, sigma_m
 
 
 def _straighten(index: SpotIndex, bursts: tuple[Burst, ...]) -> _Line:
@@ -115,7 +145,7 @@ def _straighten(index: SpotIndex, bursts: tuple[Burst, ...]) -> _Line:
         y += py - uy * s
         acc += burst.acc_dm
     n = len(bursts)
-    # Per axis drms/√2; what a mean over the stretch leaves of it is mostly bias.
+    # Per axis drms/√2.
     sigma = min(max(acc / n / 10 / math.sqrt(2), 1.0), 8.0)
     return _Line(x / n, y / n, ux, uy, at, sigma)
 
@@ -138,8 +168,9 @@ def _distances(bursts: tuple[Burst, ...]) -> list[float]:
     return found
 
 
-def _beside(index: SpotIndex, line: _Line) -> list[tuple[float, Placed]]:
-    """Stalls on the right of the line, by the distance along it: `(m, stall)`, ordered."""
+def _beside(index: SpotIndex, line: _Line) -> tuple[list[tuple[float, Placed]], float]:
+    """Stalls on the right of the line, by the distance along it: `(m, stall)`, ordered; and how far
+    right of the line their lane is, m."""
     slack = min(max(MIN_SLACK_M, 3 * line.sigma_m), MAX_SLACK_M)
     first, last = line.at[0] - 15.0 - LAG_M, line.at[-1] + LAG_M
     near, far = index.nearest_m - slack, index.farthest_m + slack
@@ -155,93 +186,59 @@ def _beside(index: SpotIndex, line: _Line) -> list[tuple[float, Placed]]:
         if abs(across) <= slack and first <= along <= last:
             found.append((along, across, placed))
     if not found:
-        return []
+        return [], 0.0
     # The stalls of a parallel street lie farther off: those about the middle are meant.
     middle = sorted(item[1] for item in found)[len(found) // 2]
     kept = [(along, placed) for along, across, placed in found if abs(across - middle) <= 3.0]
     kept.sort(key=lambda item: item[0])
-    return kept
+    return kept, middle
 
 
 _MIN_COS = math.cos(math.radians(20.0))
 
 
-class _Samples:
-    """Near and far samples as bits of cells from `origin` on."""
-
-    def __init__(self, bursts: tuple[Burst, ...], at: list[float], origin: float) -> None:
-        near = far = 0
-        self.count = self.heard = 0
-        way = 0.0
-        for burst, s in zip(bursts, at, strict=True):
-            speed = burst.speed_cmps / 100
-            spacing = speed / burst.rate_hz
-            last = s - speed * DELAY_S - origin
-            start = (last - (burst.count - 1) * spacing) / CELL_M
-            step = spacing / CELL_M
-            # Small numbers, shifted into the long ones once a burst.
-            base, within = divmod(start, 1.0)
-            bits, hit, miss = burst.near, 0, 0
-            for _ in range(burst.count):
-                if bits & 1:
-                    hit |= 1 << int(within)
-                else:
-                    miss |= 1 << int(within)
-                bits >>= 1
-                within += step
-            near |= hit << int(base)
-            far |= miss << int(base)
-            self.count += burst.count
-            self.heard += burst.heard.bit_count()
-            way += spacing * burst.count
-        self.near, self.far = near, far & ~near
-        bits = max(1, self.near.bit_count() + self.far.bit_count())
-        self.spacing_m = way / bits
-        """Of the way, what a bit stands for."""
-        self.speed_mps = way / self.count * bursts[0].rate_hz
-        self._drop_companions()
-
-    def _drop_companions(self) -> None:
-        """Forget near echoes on end for longer than any row of parked cars."""
-        cells = round(LONGEST_DIP_M / CELL_M)
-        # A span of that length holds a whole block of half of it without a far sample.
-        half = (1 << cells // 2) - 1
-        near, far = self.near, self.far
-        while near:
-            if near & half and not far & half:
-                break
-            near >>= cells // 2
-            far >>= cells // 2
-        else:
-            return
-        low = -1
-        spans: list[tuple[int, int]] = []
-        rest = self.near | self.far
-        while rest:
-            bit = rest & -rest
-            rest ^= bit
-            at = bit.bit_length() - 1
-            if self.near & bit:
-                low = at if low < 0 else low
-                high = at
-            elif low >= 0:
-                spans.append((low, high))
-                low = -1
-        if low >= 0:
-            spans.append((low, high))
-        for low, high in spans:
-            if high - low > cells:
-                self.near &= ~(((1 << (high - low + 1)) - 1) << low)
-
-
 def _fit(
-    samples: _Samples,
+    samples: Samples,
     stalls: list[tuple[float, Placed]],
     origin: float,
+    mean_m: float,
     sigma_m: float,
     reach_m: float,
-) -> list[tuple[int, float]]:
-    """The best shifts in cells and their posterior weights, best first."""
+) -> list[_Shift]:
+    """The shifts that fit best, most probable first; their weights sum to 1."""
+    scores = _scores(samples, stalls, origin, mean_m, sigma_m, reach_m)
+    fits = sensor.fits_of(samples.speed_mps)
+    starts = []
+    for along, placed in stalls:
+        core = max(1, round(placed.half_m * CORE * 2 / CELL_M))
+        starts.append((round((along - placed.half_m * CORE - origin) / CELL_M), core))
+    laid = []
+    for lag in _peaks(scores):
+        shares = [samples.grade(begin + lag, core) for begin, core in starts]
+        score = -((lag * CELL_M - mean_m) ** 2) / (2 * sigma_m**2)
+        for (near, passed), (_, core) in zip(shares, starts, strict=True):
+            if 2 * passed >= core:
+                score += fits[sensor.grade(near, passed)]
+        laid.append((score, lag, shares))
+    top = max(laid)[0]
+    weights = [math.exp(score - top) for score, _, _ in laid]
+    total = sum(weights)
+    shifts = [
+        _Shift(weight / total, lag, shares)
+        for weight, (_, lag, shares) in zip(weights, laid, strict=True)
+    ]
+    return sorted(shifts, key=lambda shift: (-shift.weight, shift.cells))
+
+
+def _scores(
+    samples: Samples,
+    stalls: list[tuple[float, Placed]],
+    origin: float,
+    mean_m: float,
+    sigma_m: float,
+    reach_m: float,
+) -> list[tuple[float, int]]:
+    """Log-likelihood of the samples, roughly, and the lag in cells, of each shift tried."""
     levels = [0] * len(COVER)
     for along, placed in stalls:
         inner = 0
@@ -252,7 +249,7 @@ def _fit(
             mask = ((1 << (high - low)) - 1) << low
             levels[i] |= mask & ~inner
             inner = mask
-    weight = max(samples.spacing_m, CELL_M) / LOOK_M
+    weight = CELL_M / LOOK_M
     gains = [
         (
             level,
@@ -263,30 +260,35 @@ def _fit(
     ]
     near, far = samples.near, samples.far
     scores: list[tuple[float, int]] = []
-    reach = round(reach_m / CELL_M)
-    falloff = -(CELL_M**2) / (2 * sigma_m**2)
-    for lag in range(-reach, reach + 1, LAG_STEP):
+    tried_m = min(TRIED_SIGMAS * sigma_m, reach_m)
+    low = math.ceil(max(mean_m - tried_m, -reach_m) / CELL_M)
+    high = math.floor(min(mean_m + tried_m, reach_m) / CELL_M)
+    scale = -1 / (2 * sigma_m**2)
+    for lag in range(low, max(high, low) + 1, LAG_STEP):
         # A positive lag: the stalls were passed later by the odometer than the fixes say.
         shifted_near, shifted_far = (
             (near >> lag, far >> lag) if lag >= 0 else (near << -lag, far << -lag)
         )
-        score = falloff * lag * lag
+        score = scale * (lag * CELL_M - mean_m) ** 2
         for level, yes, no in gains:
             score += (shifted_near & level).bit_count() * yes
             score += (shifted_far & level).bit_count() * no
         scores.append((score, lag))
-    top = max(scores)[0]
-    weights = [(math.exp(score - top), lag) for score, lag in scores]
-    total = sum(item[0] for item in weights)
-    chosen: list[tuple[int, float]] = []
-    left = weights
-    for _ in range(MODES):
-        best, lag = max(left)
-        if best < 0.02:
-            break
-        mine = [w for w, at in left if abs(at - lag) <= MODE_CELLS // 2]
-        chosen.append((lag, sum(mine) / total))
-        left = [(w, at) for w, at in left if abs(at - lag) > MODE_CELLS // 2]
-        if not left:
-            break
-    return chosen
+    return scores
+
+
+def _peaks(scores: list[tuple[float, int]]) -> list[int]:
+    """Lags of the highest local maxima."""
+    floor = max(scores)[0] - MODE_DEPTH
+    peaks = [
+        (score, lag)
+        for i, (score, lag) in enumerate(scores)
+        if score >= floor
+        and (i == 0 or score >= scores[i - 1][0])
+        and (i + 1 == len(scores) or score >= scores[i + 1][0])
+    ]
+    chosen: list[int] = []
+    for _, lag in sorted(peaks, reverse=True):
+        if all(abs(lag - other) > MODE_CELLS for other in chosen):
+            chosen.append(lag)
+    return chosen[:MODES]

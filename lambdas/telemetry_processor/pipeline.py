@@ -259,9 +259,13 @@ class Pipeline:
         kept, stretches = track.advance(
             held, run, (of.record for of in fold.fresh), self._index.near_cm
         )
-        looks = [
-            look for stretch in stretches for look in matching.judge(self._index, vin, stretch)
-        ]
+        looks: list[tuple[str, Observation]] = []
+        error = kept.error
+        for stretch in stretches:
+            found, error = matching.judge(self._index, vin, stretch, error)
+            looks += found
+        if error is not kept.error:
+            kept = msgspec.structs.replace(kept, error=error)
         return Plan(_locked(item), fold.view, kept, looks, run, fold.refused)
 
     def _stale(self, plans: dict[str, Plan]) -> set[str]:

@@ -55,6 +55,15 @@ class Burst(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Bits of the samples with any echo."""
 
 
+class FixError(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How far off a vehicle's fixes were on the last street that it was matched to."""
+
+    ts: int
+    east_cm: int
+    """The fixes were so far east of the vehicle."""
+    north_cm: int
+
+
 class Track(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a vehicle's item keeps between batches."""
 
@@ -63,6 +72,7 @@ class Track(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """By the odometer: up to here this street's stalls were judged; -1: none."""
     bursts: tuple[Burst, ...] = ()
     """Of one street, in the order of their sequence numbers."""
+    error: FixError | None = None
 
 
 class Stretch(NamedTuple):
@@ -94,7 +104,7 @@ def advance(
             continue
         stretches += other.take(record, near_cm)
     stretches += other.end()
-    return Track(run, street.judged_m, tuple(street.bursts)), stretches
+    return Track(run, street.judged_m, tuple(street.bursts), street.error), stretches
 
 
 def _burst(record: RuleRecord, near_cm: int) -> Burst | None:
@@ -133,6 +143,7 @@ class _Street:
     def __init__(self, track: Track) -> None:
         self.bursts = list(track.bursts)
         self.judged_m = track.judged_m
+        self.error = track.error
 
     def take(self, record: RuleRecord, near_cm: int) -> list[Stretch]:
         """The next record; answers what it makes ready to be judged."""

@@ -11,6 +11,7 @@ from lambda_fakes import RUN, VIN, record
 
 from fleet_sim.contract import RegistrySpot, RuleRecord, SonarBurst, SpotRegistry
 from telemetry_processor import matching, sensor, track
+from telemetry_processor.samples import CELL_M, DELAY_S, Samples
 from telemetry_processor.spots import SpotIndex
 from telemetry_processor.track import Track
 
@@ -97,7 +98,7 @@ def judged(
     for start in range(0, len(everything), cut):
         held, stretches = track.advance(held, RUN, everything[start : start + cut], index.near_cm)
         for stretch in stretches:
-            for spot_id, look in matching.judge(index, VIN, stretch, reach_m=reach_m):
+            for spot_id, look in matching.judge(index, VIN, stretch, reach_m=reach_m)[0]:
                 assert spot_id not in looks
                 looks[spot_id] = look.llr
     assert held.bursts == ()
@@ -254,3 +255,84 @@ class TestSensor:
         for table in (*sensor.IF_TAKEN, *sensor.IF_FREE):
             assert len(table) == sensor.GRADES + 1
             assert sum(table) == pytest.approx(1.0, abs=0.005)
+
+
+class TestFixError:
+    """What one street tells of the next one's fixes."""
+
+    def after(self, error_m: tuple[float, float], bearing: float = 90.0) -> track.FixError:
+        ((stretch,), index) = (
+            self.stretches(drive(error_m=error_m, bearing=bearing)),
+            street(bearing),
+        )
+        _, error = matching.judge(index, VIN, stretch)
+        assert error is not None
+        return error
+
+    @staticmethod
+    def stretches(sent: list[RuleRecord]) -> list[track.Stretch]:
+        end = record(sent[-1].seq + 1, mode="parked", odo_km=sent[-1].odo_km)
+        return track.advance(Track(), RUN, [*sent, end], street().near_cm)[1]
+
+    @pytest.mark.parametrize("bearing", [0.0, 90.0, 180.0, 312.0])
+    def test_it_is_seen_along_and_across(self, bearing: float) -> None:
+        error = self.after((3.0, -2.0), bearing)
+        b = math.radians(bearing)
+        east, north = 3 * math.sin(b) - 2 * math.cos(b), 3 * math.cos(b) + 2 * math.sin(b)
+        assert (error.east_cm, error.north_cm) == pytest.approx((100 * east, 100 * north), abs=40)
+
+    def test_it_decides_where_stalls_leave_a_doubt(self) -> None:
+        # Six stalls in a row: a slip by one of them fits nearly as well.
+        row = SpotIndex(SpotRegistry("c", [*street().by_id.values()][4:10]))
+        sent = [item for item in drive(error_m=(3.0, 0.0)) if 40 < (item.odo_km - 5) * 1000 < 75]
+        (stretch,) = self.stretches(sent)
+        now = sent[0].ts
+        worth = []
+        for east_cm in (-600, 0, 600):
+            looks, _ = matching.judge(row, VIN, stretch, track.FixError(now - 1, east_cm, 0))
+            worth.append(sum(look.llr if int(name) in TAKEN else -look.llr for name, look in looks))
+        assert worth[0] < worth[1] < worth[2]
+
+    def test_what_comes_late_does_not_bring_an_old_error_back(self) -> None:
+        (stretch,) = self.stretches(drive())
+        newer = track.FixError(stretch.bursts[-1].ts + 60_000, 100, 100)
+        assert matching.judge(street(), VIN, stretch, newer)[1] == newer
+
+    def test_it_waits_in_the_vehicles_item(self) -> None:
+        error = track.FixError(1, 2, 3)
+        held, _ = track.advance(Track(RUN, error=error), RUN, drive(until_m=40.0), 228)
+        assert held.error == error
+        assert track.advance(held, RUN + "-b", drive(until_m=40.0), 228)[0].error is None
+        before = msgspec.json.decode(b'["r",-1,[]]', type=Track)  # an item of the version before
+        assert before.error is None
+
+
+class TestSamples:
+    def samples(self, readings: list[int], speed: float = 10.0) -> Samples:
+        near = sum(1 << i for i, cm in enumerate(readings) if 0 < cm <= 228)
+        heard = sum(1 << i for i, cm in enumerate(readings) if cm)
+        burst = track.Burst(
+            1, 0, 0, 0, 0, round(speed * 100), 0, 60, 20, len(readings), near, heard
+        )
+        return Samples((burst,), [speed * DELAY_S + 10.0], 0.0)
+
+    def test_a_sample_stands_for_its_share_of_the_way(self) -> None:
+        # Half a metre a sample, the last one at 10 m: 0.25 m to either side of each.
+        found = self.samples([0] * 12 + [120] * 4 + [400] * 4)
+        assert found.grade(0, 80) == (8, 40)
+        assert found.grade(round((6.25) / CELL_M), 8) == (8, 8)
+        assert found.grade(round((8.25) / CELL_M), 8) == (0, 8)
+        assert found.heard == pytest.approx(8 / 20)
+
+    def test_what_was_not_passed_is_neither(self) -> None:
+        found = self.samples([120] * 20)
+        assert found.grade(0, 1) == (0, 0)
+        assert found.grade(-8, 8 + round(0.5 / CELL_M)) == (1, 1)
+
+    def test_all_kinds_of_runs(self) -> None:
+        rng = random.Random(3)
+        for _ in range(200):
+            readings = [rng.choice([0, 120]) for _ in range(20)]
+            found = self.samples(readings)
+            assert found.near.bit_count() == 2 * sum(cm > 0 for cm in readings)
+            assert (found.near | found.far).bit_count() == 40
