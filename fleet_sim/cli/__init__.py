@@ -3,7 +3,7 @@
 import click
 
 from fleet_sim import __version__
-from fleet_sim.cli import benches, operating, running, scenarios
+from fleet_sim.cli import benches, costs, operating, running, scenarios
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,5 +28,6 @@ for _command in (
     operating.provision,
     operating.down,
     benches.bench,
+    costs.cost,
 ):
     main.add_command(_command)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from fleet_sim.engine.backend import Collected
+from fleet_sim.engine.costing import DEFAULT_REGION, cost_of
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import qos0_of
 from fleet_sim.engine.judge import generator_figures, judge
@@ -66,6 +67,8 @@ class Outcome(NamedTuple):
     collect_problem: str
     """Why `collected` is None although the target has a cloud; empty otherwise."""
     command: str
+    region: str = DEFAULT_REGION
+    """Whose prices are asked for."""
 
 
 def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
@@ -139,6 +142,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         phases=_phases(outcome),
         events=_events(outcome),
         environment=environment(),
+        cost=cost_of(scenario, driven, times, outcome.target, outcome.region),
     )
     folder.write("summary.json", to_json(summary))
     folder.write("junit.xml", junit_xml(summary))

@@ -32,6 +32,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     failures: dict[str, int]
     samples: list[Sample]
     probe: Seen | None
+    sizes: dict[int, int] = {}
+    """Bytes of payload to the number of messages that had them; a shard that died took it along."""
 
 
 class Leavings(NamedTuple):
@@ -147,6 +149,14 @@ class Driven(NamedTuple):
     @property
     def cpu_s(self) -> float:
         return sum(left.facts.cpu_s for left in self.shards)
+
+    @property
+    def sizes(self) -> Counter[int]:
+        """Bytes of payload to the number of messages that had them."""
+        found: Counter[int] = Counter()
+        for left in self.shards:
+            found.update(left.facts.sizes)
+        return found
 
     @property
     def not_offered(self) -> int:

@@ -19,6 +19,7 @@ from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.cluster import Cluster
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.connection import read_password, with_mqtt
+from fleet_sim.engine.costing import DEFAULT_REGION
 from fleet_sim.engine.endpoint import parse_all
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import Host, LocalHost
@@ -261,6 +262,7 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
         watch=watch,
         collected=collected,
         collect_problem=problem,
+        region=this.options.region or DEFAULT_REGION,
         command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {this.options.target}",
     )
     summary = conclude(outcome, folder)

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,8 @@ class Shard:
         """When the first phase began, ns since the epoch."""
         self.end_ns = 0
         """When the schedule ended or was stopped."""
+        self.sizes: Counter[int] = Counter()
+        """How many messages had so many bytes of payload."""
         self.cpu_s = 0.0
         """CPU time of this process during the phases, user and system."""
         self.n = self.share.n
@@ -401,6 +404,7 @@ class Shard:
     def _send(self, due: Batch, qos: int) -> None:
         """Open what is due: into the ledger, to the transport."""
         self.lateness_ns.append(self.clock.now_ns() - self.t0_ns - due.intended_ns)
+        self.sizes.update(map(len, due.payloads))
         row = self._open(due)
         vehicles, topics = due.vehicles.tolist(), self._topics
         messages = [

@@ -169,6 +169,7 @@ class Worker:
                 failures=dict(shard.transport.failures),
                 samples=shard.samples,
                 probe=self.probe.seen() if self.probe else None,
+                sizes=dict(shard.sizes),
             ),
         )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from fleet_sim.measure.accuracy import Accuracy
 from fleet_sim.measure.audit import AuditReport
+from fleet_sim.measure.cost import Estimate
 from fleet_sim.measure.thresholds import ThresholdResult
 
 Verdict = Literal[
@@ -147,6 +148,8 @@ class Summary(_Section, frozen=True):
     phases: list[PhaseSpan]
     events: list[Event]
     environment: Environment
+    cost: Estimate | None = None
+    """What this would cost on AWS; null when nothing was sent, or the region has no prices."""
 
 
 def to_json(summary: Summary) -> bytes:

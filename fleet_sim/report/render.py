@@ -5,7 +5,7 @@ import hashlib
 from importlib.resources import files
 from pathlib import Path
 
-from fleet_sim.report import sections
+from fleet_sim.report import cost, sections
 from fleet_sim.report.folder import RunFolder, read
 from fleet_sim.report.html import Html, escape, join, section, tag
 from fleet_sim.report.lines import connections
@@ -40,6 +40,7 @@ def page(run: RunFolder) -> str:
             ("audit", "Audit"),
             ("map", "Map"),
             ("generator", "Generator"),
+            ("cost", "Cost"),
             ("scenario", "Scenario"),
         )
     ]
@@ -57,6 +58,7 @@ def page(run: RunFolder) -> str:
                 sections.audit(run),
                 sections.parking_map(run),
                 sections.generator(run),
+                cost.section_of(run.summary.cost),
                 sections.scenario(run),
                 sections.environment(run),
             ),

@@ -10,6 +10,7 @@ from rich.text import Text
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary
 from fleet_sim.report.axes import clock_text, ms_text
+from fleet_sim.report.cost import cost_text
 from fleet_sim.report.sections import OVERLOADED, VERDICTS, share
 
 _PERCENTILES = ("p50", "p95", "p99", "max")
@@ -71,6 +72,8 @@ def _facts(summary: Summary) -> Table:
         text = Text(", ".join(f"{count:,} {name}" for name, count in counts) + ", ")
         text.append(_flag(f"{audit.unexplained:,} unexplained", audit.unexplained > 0))
         table.add_row("audit", text)
+    if summary.cost is not None:
+        table.add_row("cost", cost_text(summary.cost))
     if summary.accuracy is not None:
         a = summary.accuracy
         table.add_row("map", f"{share(a.accuracy)} right, {share(a.coverage)} known")

@@ -118,6 +118,23 @@ async def test_a_run_in_order_passes_and_its_folder_adds_up(tmp_path: Path) -> N
     assert "<failure" not in (tmp_path / "run" / "junit.xml").read_text()
 
 
+async def test_a_run_says_what_its_fleet_would_cost(tmp_path: Path) -> None:
+    text = SCENARIO + "clock: {speed: 2}\n"
+    shard = build(JumpClock(), Broker(), text)
+    assert shard.scenario.clock.speed == 2
+    summary = await concluded(shard, tmp_path / "run")
+    assert summary.cost is not None
+    work = summary.cost.workload
+    # By simulated time: the run was half as long as what it stands for.
+    assert work.hours * 3600 == pytest.approx(shard.scenario.duration_s, rel=0.02)
+    assert work.messages == pytest.approx(summary.generator.sent)
+    assert sum(work.sizes.values()) == pytest.approx(1.0)
+    assert sum(shard.sizes.values()) == summary.generator.sent
+    mean = sum(size * count for size, count in shard.sizes.items()) / summary.generator.sent
+    assert mean <= sum(size * share for size, share in work.sizes.items()) <= mean + 16
+    assert summary.cost.bill.usd > 0
+
+
 async def test_a_generator_that_was_seconds_late_is_its_own_verdict(tmp_path: Path) -> None:
     shard = build(JumpClock(stall_at_s=2.0, stall_s=3.0), Broker())
     summary = await concluded(shard, tmp_path / "run")

@@ -86,7 +86,8 @@ def test_a_whole_run(run: Path) -> None:
     for wanted in ("Throughput", "Latency by percentile", "2 messages have no explanation",
                    "acknowledged +", "never archived", "radio down in the north", "egress",
                    "Parking map against the truth", "fleet-sim run scenarios/parking_surge.yaml",
-                   "group: taxis", "the store-and-forward buffer was full"):  # fmt: skip
+                   "group: taxis", "basic ingest", "IoT Core: messages",
+                   "the store-and-forward buffer was full"):  # fmt: skip
         assert wanted in page.text, wanted
     assert "no chart" not in page.text
     assert text.count('class="missing"') == 0

@@ -14,6 +14,7 @@ import pytest
 from fleet_sim.measure import citymap
 from fleet_sim.measure.accuracy import STATES, accuracy
 from fleet_sim.measure.audit import AuditResult, Outage, audit
+from fleet_sim.measure.cost import Workload, estimate
 from fleet_sim.measure.junit import junit_xml
 from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.measure.stages import (
@@ -156,6 +157,10 @@ def make_run(
             platform="Linux-6.12-x86_64",
             cpus=2,
             versions={"fleet-sim": "0.1.0", "mqtt5": "0.8.1", "ministack": "1.5.33"},
+        ),
+        cost=estimate(
+            Workload(vehicles=vehicles, messages_per_s=vehicles, sizes={352: 1.0}, hours=1 / 30),
+            "eu-west-1",
         ),
     )
     (folder / "summary.json").write_bytes(to_json(summary))

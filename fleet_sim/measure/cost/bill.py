@@ -1,0 +1,145 @@
+"""From a workload to what AWS would ask for it, line by line."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from fleet_sim.measure.cost.prices import MONTH_H, Prices
+from fleet_sim.measure.cost.workload import (
+    GB,
+    IOT_UNIT,
+    KB,
+    PUT_UNIT,
+    RULE_BYTES,
+    TOPIC_BYTES,
+    Workload,
+)
+
+UPDATE_MESSAGES = 14
+"""MQTT messages of one update: notification, document, status reports and their answers."""
+UPDATE_WRITES = 10
+"""Write request units of one update in the campaign's tables."""
+UPDATE_QUEUE_REQUESTS = 6
+LEFT_OUT = (
+    "the free tier, taxes, discounts and support",
+    "KMS requests for the stream's key, point-in-time recovery, the dashboard, traces",
+    "cold starts and retries: the workload is what arrives",
+)
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One position of a bill."""
+
+    service: str
+    item: str
+    figure: str
+    """Name in the price table."""
+    quantity: float
+    unit: str
+    usd: float
+
+
+class Bill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a workload costs; `lines` add up to `usd`."""
+
+    region: str
+    dated: str
+    """ISO date of the price table."""
+    hours: float
+    usd: float
+    usd_per_month: float
+    """Of the same workload over 730 hours."""
+    usd_per_vehicle_month: float
+    lines: list[Line]
+    by_service: dict[str, float]
+    """USD, dearest first."""
+    unchecked: list[str]
+    """Figures that matter here and were not compared with a quotation of their source."""
+
+
+def bill(work: Workload, prices: Prices) -> Bill:
+    """Of all of `work.hours`."""
+    lines = _lines(work, prices)
+    usd = sum(line.usd for line in lines)
+    month = msgspec.structs.replace(
+        work, hours=MONTH_H, updates=work.updates * MONTH_H / work.hours
+    )
+    monthly = sum(line.usd for line in _lines(month, prices))
+    services: dict[str, float] = {}
+    for line in lines:
+        services[line.service] = services.get(line.service, 0.0) + line.usd
+    return Bill(
+        region=prices.region,
+        dated=prices.dated.isoformat(),
+        hours=work.hours,
+        usd=usd,
+        usd_per_month=monthly,
+        usd_per_vehicle_month=monthly / work.vehicles,
+        lines=lines,
+        by_service=dict(sorted(services.items(), key=lambda entry: -entry[1])),
+        unchecked=list(
+            dict.fromkeys(line.figure for line in lines if not prices.figures[line.figure].seen)
+        ),
+    )
+
+
+def _lines(work: Workload, prices: Prices) -> list[Line]:
+    lines = []
+    for service, item, figure, quantity in _quantities(work):
+        if quantity > 0:
+            unit = prices.figures[figure].unit
+            usd = prices.usd(figure, quantity, work.hours)
+            lines.append(Line(service, item, figure, quantity, unit, usd))
+    return lines
+
+
+def _quantities(work: Workload) -> Iterator[tuple[str, str, str, float]]:
+    """Service, item, figure and units, in the order in which a message passes them."""
+    seconds, months = work.hours * 3600, work.hours / MONTH_H
+    units = work.messages * work.metered(IOT_UNIT, TOPIC_BYTES)
+    connects = work.vehicles + work.connects_per_s * seconds
+    published = 0.0 if work.basic_ingest else units
+    yield "IoT Core", "connectivity", "iot_connection", work.vehicles * work.hours * 60
+    yield (
+        "IoT Core",
+        "messages",
+        "iot_message",
+        published + connects + work.updates * UPDATE_MESSAGES,
+    )
+    yield "IoT Core", "rules", "iot_rule", units
+    yield "IoT Core", "actions", "iot_action", work.messages * work.metered(IOT_UNIT, RULE_BYTES)
+    if work.stream == "provisioned":
+        yield "Kinesis", "shards", "kinesis_shard", work.shards * work.hours
+        puts = work.messages * work.metered(PUT_UNIT, RULE_BYTES)
+        yield "Kinesis", "records", "kinesis_put", puts
+    else:
+        gigabytes = work.messages * work.metered(KB, RULE_BYTES) * KB / GB
+        yield "Kinesis", "stream", "kinesis_stream", work.hours
+        yield "Kinesis", "data in", "kinesis_in", gigabytes
+        yield "Kinesis", "data out", "kinesis_out", gigabytes
+    invocations = work.invocations_per_s * seconds
+    requests = work.api_per_s * seconds
+    gb_s = invocations * work.invocation_ms / 1e3 * work.memory_mb / 1024
+    gb_s += requests * work.api_ms / 1e3 * 0.5
+    yield "Lambda", "requests", "lambda_request", invocations + requests
+    yield "Lambda", "duration", f"lambda_{work.architecture}", gb_s
+    yield "DynamoDB", "vehicles", "dynamodb_write", work.vehicle_writes_per_s * seconds
+    yield "DynamoDB", "spots", "dynamodb_write", work.spot_writes_per_s * seconds
+    yield "DynamoDB", "campaigns", "dynamodb_write", work.updates * UPDATE_WRITES
+    yield "DynamoDB", "API reads", "dynamodb_read", requests * 0.5
+    stored = work.vehicles * work.vehicle_bytes / GB * months
+    yield "DynamoDB", "storage", "dynamodb_storage", stored
+    yield "S3", "archive objects", "s3_put", invocations
+    # What is written stays for `archive_days`, whenever it is paid.
+    kept_months = work.archive_days * 24 / MONTH_H
+    yield "S3", "archive", "s3_storage", work.messages * work.archive_bytes / GB * kept_months
+    yield "S3", "firmware requests", "s3_get", work.updates
+    yield "S3", "firmware downloads", "transfer_out", work.updates * work.firmware_bytes / GB
+    yield "API Gateway", "requests", "http_api", requests
+    logged = (invocations + requests) * work.log_bytes / GB
+    yield "CloudWatch", "logs", "logs_in", logged
+    yield "CloudWatch", "logs kept", "logs_storage", logged * work.log_days * 24 / MONTH_H
+    yield "CloudWatch", "metrics", "metric", work.metrics * months
+    yield "CloudWatch", "alarms", "alarm", work.alarms * months
+    yield "SQS", "requests", "sqs", work.updates * UPDATE_QUEUE_REQUESTS
+    yield "IoT Jobs", "remote actions", "iot_job", work.updates
