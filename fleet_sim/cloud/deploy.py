@@ -22,7 +22,7 @@ from fleet_sim.resources import data_dir
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
-STACKS = ("pipeline", "api", "health", "site", "alarms")
+STACKS = ("pipeline", "api", "health", "site", "ota", "alarms")
 """Templates of `infra/`, in the order in which they need each other."""
 
 LOCAL_PARAMETERS: Mapping[str, str] = {
@@ -31,6 +31,9 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "LogRetentionDays": "1",
     "RequestsPerSecond": "10000",
     "RequestBurst": "20000",
+    # A compressed clock makes hours of a campaign minutes.
+    "TickSeconds": "2",
+    "EventWindowSeconds": "0",
     # It has no certificate.
     "ViewerProtocol": "allow-all",
 }
@@ -61,6 +64,16 @@ class StackOutputs(msgspec.Struct, frozen=True):
     """Vehicles that need an update: `contract.health.UpdateFlag` as JSON."""
     alarm_topic: str
     """ARN of the SNS topic that hears of every alarm's changes."""
+    campaigns_url: str
+    """Base URL of the operators' API of campaigns, without a slash at the end: calls are signed."""
+    campaigns_table: str
+    firmware_bucket: str
+    campaign_driver: str
+    job_queue_url: str
+    operator_policy: str
+    """ARN of the policy that lets who has it call that API."""
+    operators_topic: str
+    """ARN of the SNS topic that hears what becomes of campaigns."""
 
 
 class StackStatus(msgspec.Struct, frozen=True):
@@ -105,6 +118,10 @@ def deploy(
             stacks.apply(target, stack_name(target, name), body, values, on_event)
             found.update(stacks.outputs(target, stack_name(target, name)))
         deployed = _stack_outputs(target, found)
+        # Without it the Jobs service says nothing; it is a setting of the account and region.
+        target.client("iot").update_event_configurations(
+            eventConfigurations={"JOB_EXECUTION": {"Enabled": True}}
+        )
         if site.publish(target, deployed.site_bucket, _site_config(found)):
             on_event("site", "pages", "UPLOADED", deployed.site_url)
     except (ClientError, BotoCoreError) as error:
@@ -152,6 +169,8 @@ def delete(target: Target, *, on_event: OnEvent = lambda *_: None) -> None:
                 # CloudFormation does not delete a policy that certificates still hold.
                 identities.remove_all(target, policy_name=policy)
             if (bucket := held.get("DataBucket")) and not _retains_data(stack):
+                buckets.empty(target, bucket)
+            if (bucket := held.get("FirmwareBucket")) and not _retains_data(stack):
                 buckets.empty(target, bucket)
             if bucket := held.get("SiteBucket"):
                 buckets.empty(target, bucket)
@@ -253,6 +272,13 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             flags_table=found["FlagsTable"],
             update_queue_url=found["UpdateQueueUrl"],
             alarm_topic=found["AlarmTopic"],
+            campaigns_url=found["CampaignsUrl"].rstrip("/"),
+            campaigns_table=found["CampaignsTable"],
+            firmware_bucket=found["FirmwareBucket"],
+            campaign_driver=found["CampaignDriver"],
+            job_queue_url=found["JobQueueUrl"],
+            operator_policy=found["OperatorPolicy"],
+            operators_topic=found["OperatorsTopic"],
         )
     except KeyError as error:
         raise DeployError(

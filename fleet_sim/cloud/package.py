@@ -24,7 +24,7 @@ from typing import Literal
 import fleet_sim
 from fleet_sim.resources import data_dir
 
-FUNCTIONS = ("telemetry_processor", "api", "fleet_health")
+FUNCTIONS = ("telemetry_processor", "api", "fleet_health", "update_manager")
 Architecture = Literal["x86_64", "arm64"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -364,6 +364,16 @@ class Fault(_Asked, frozen=True):
     reason: Annotated[str, msgspec.Meta(max_length=128)] = ""
 
 
+class Rollback(_Asked, frozen=True):
+    """Body of `POST /campaigns/{id}/rollback`: an older image, published anew under a higher
+    release, for the vehicles that the campaign has updated."""
+
+    firmware: Firmware
+    id: CampaignId | None = None
+    """Unset: the campaign's own with `-rollback` behind it."""
+    template: TemplateName = "urgent"
+
+
 METRICS_NAMESPACE = "OTAUpdates"
 IN_PROGRESS_METRIC, SUCCESS_RATE_METRIC = "InProgress", "SuccessRate"
 

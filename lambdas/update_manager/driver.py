@@ -1,0 +1,252 @@
+"""Does what the rules decide: reads records, writes the new ones, speaks to the Jobs service.
+
+May be killed at any point, and run twice at once. A campaign's new state is written before anything
+is done about it; what is done follows from the records and can be done again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from fleet_sim.contract.campaigns import (
+    ENDED,
+    AuditEntry,
+    Retry,
+    Target,
+    WaveCounts,
+    job_id,
+    parse_job_id,
+)
+from update_manager import logic, planning, records
+from update_manager.jobs import Jobs, NoSuchThingError
+from update_manager.logic import Campaign, CancelJob, Event, Save, StartJob, Tell
+from update_manager.planning import Vehicle
+from update_manager.records import Observation
+from update_manager.store import Held, Store
+
+WHO = "update_manager"
+ROUNDS = 8
+"""Decisions in a row at most: one may make the next one possible."""
+LISTED_JOBS = 50
+"""Jobs whose executions one tick lists at most; the next one goes on from there."""
+
+
+class Turn(NamedTuple):
+    """What came of one drive."""
+
+    campaign: Campaign
+    counts: list[WaveCounts]
+    wait_s: float
+
+    @property
+    def ended(self) -> bool:
+        return self.campaign.state in ENDED
+
+
+class Driver:
+    def __init__(
+        self,
+        store: Store,
+        jobs: Jobs,
+        *,
+        fleet: Callable[[Iterable[str] | None], dict[str, Vehicle]],
+        tell: Callable[[Campaign, str, str], None],
+        now_s: Callable[[], float],
+    ) -> None:
+        """`fleet`: what telemetry knows of these vehicles, or of all. `tell`: says a campaign's
+        action and its detail to operators."""
+        self._store, self._jobs = store, jobs
+        self._fleet, self._tell, self._now_s = fleet, tell, now_s
+        self._retries: dict[str, Retry] = {}
+
+    # -- what the Jobs service says ---------------------------------------------------------------
+
+    def observe(self, name: str, thing: str, seen: Observation) -> str | None:
+        """An execution's state; answers whose it is, None when it is no campaign's."""
+        named = parse_job_id(name)
+        retry = self._retry_of(named[0]) if named else None
+        if named is None or retry is None:
+            return None
+        campaign_id, wave, _ = named
+        while (target := self._store.target(campaign_id, wave, thing)) is not None:
+            if self._store.save(campaign_id, target, records.observe(target, seen, retry)):
+                return campaign_id
+        return None
+
+    def _retry_of(self, campaign_id: str) -> Retry | None:
+        """A campaign's plan never changes: read once."""
+        if campaign_id not in self._retries:
+            held = self._store.read(campaign_id)
+            if held is None:
+                return None
+            self._retries[campaign_id] = held.campaign.plan.retry
+        return self._retries[campaign_id]
+
+    # -- decisions --------------------------------------------------------------------------------
+
+    def drive(self, campaign_id: str, *, reconcile: bool) -> Turn | None:
+        """Decide and do, until nothing more follows now. None when there is no such campaign."""
+        held = self._store.read(campaign_id)
+        if held is not None and held.campaign.state == "planned":
+            held = self._plan(held)
+        if held is not None and reconcile and held.campaign.state not in ENDED:
+            self._reconcile(held.campaign)
+        wait_s, before = logic.MIN_WAIT_S, None
+        for _ in range(ROUNDS):
+            if held is None:
+                return None
+            targets = self._targets(held.campaign)
+            decision = logic.decide(held.campaign, targets, self._now_s())
+            wait_s = decision.wait_s
+            if decision.campaign != held.campaign:
+                held = self._move(held, decision.campaign, decision.commands)
+                if held is None:  # somebody was faster
+                    held = self._store.read(campaign_id)
+                    continue
+            elif not decision.commands or decision.commands == before:
+                break  # nothing follows, or the service has not answered yet
+            before = decision.commands
+            if not self._do(held, decision.commands):
+                held = self._store.read(campaign_id)
+        if held is None:
+            return None
+        self._flush(held)
+        counts = logic.count(held.campaign.sizes, self._targets(held.campaign))
+        return Turn(held.campaign, counts, wait_s)
+
+    def _targets(self, campaign: Campaign) -> list[Target]:
+        return self._store.targets(campaign.id, campaign.wave + 1) if campaign.sizes else []
+
+    def _move(
+        self, held: Held, campaign: Campaign, commands: Iterable[logic.Command]
+    ) -> Held | None:
+        told = [command for command in commands if isinstance(command, Tell)]
+        at_ms = int(self._now_s() * 1e3)
+        entries = [AuditEntry(at_ms, WHO, tell.action, tell.detail) for tell in told]
+        return self._store.write(held, campaign, told, entries)
+
+    def _flush(self, held: Held) -> None:
+        """At least once: who is killed in between tells it again."""
+        if held.untold:
+            for action, detail in held.untold:
+                self._tell(held.campaign, action, detail)
+            self._store.was_told(held)
+
+    def _plan(self, held: Held) -> Held | None:
+        campaign = held.campaign
+        listed = self._store.vehicles(campaign.id)
+        if listed is None:
+            vehicles = list(self._fleet(None).values())
+        else:
+            known = self._fleet([candidate.thing for candidate in listed])
+            vehicles = [planning.merged(c, known.get(c.thing)) for c in listed]
+        laid_out, sizes, ineligible = planning.lay_out(
+            campaign.id, campaign.request, campaign.plan, vehicles
+        )
+        self._store.plan(campaign.id, laid_out)
+        now_s = self._now_s()
+        event = Event.STARTED if sizes else Event.FINISHED
+        moved = msgspec.structs.replace(
+            logic.advance(campaign, event, now_s), sizes=sizes, ineligible=ineligible, wave_s=now_s
+        )
+        told = [Tell(event.value, f"{sum(sizes)} vehicles in {len(sizes)} waves")]
+        return self._move(held, moved, told) or self._store.read(campaign.id)
+
+    def _reconcile(self, campaign: Campaign) -> None:
+        """Events get lost, and none says that a vehicle has begun: look at the open jobs."""
+        open_jobs: dict[str, dict[str, Target]] = {}
+        for target in self._targets(campaign):
+            if target.status in records.OPEN_JOB:
+                name = job_id(campaign.id, target, target.attempt)
+                open_jobs.setdefault(name, {})[target.thing] = target
+        names = sorted(open_jobs)
+        if len(names) > LISTED_JOBS:
+            first = int(self._now_s()) * LISTED_JOBS % len(names)
+            names = (names + names)[first : first + LISTED_JOBS]
+        moves: list[tuple[Target, Target]] = []
+        for name in names:
+            for thing, seen in self._jobs.executions(name):
+                if (open_target := open_jobs[name].get(thing)) is None:
+                    continue
+                if seen.status in ("FAILED", "REJECTED"):
+                    seen = self._jobs.look(name, thing) or seen
+                new = records.observe(open_target, seen, campaign.plan.retry)
+                if new != open_target:
+                    moves.append((open_target, new))
+        self._store.save_all(campaign.id, moves)
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    def _do(self, held: Held, commands: Sequence[logic.Command]) -> bool:
+        """Whether the campaign still was what was decided upon."""
+        moves = [(c.old, c.new) for c in commands if isinstance(c, Save)]
+        saved = self._store.save_all(held.campaign.id, moves)
+        stale = {old.thing for (old, _), done in zip(moves, saved, strict=True) if not done}
+        for command in commands:
+            if isinstance(command, StartJob):
+                # Read again before each: a pause or an abort stops new starts at once.
+                now = self._store.read(held.campaign.id)
+                if now is None or now.revision != held.revision:
+                    return False
+                self._start(held.campaign, command)
+            elif isinstance(command, CancelJob) and command.target.thing not in stale:
+                self._cancel(held.campaign, command)
+        return True
+
+    def _start(self, campaign: Campaign, command: StartJob) -> None:
+        targets = command.targets
+        things = [target.thing for target in targets]
+        try:
+            self._jobs.create(
+                command.job_id, campaign.id, campaign.request, targets[0].model, things
+            )
+        except NoSuchThingError:
+            gone = [target for target in targets if not self._jobs.registered(target.thing)]
+            if not gone:
+                raise
+            lost = [
+                (t, msgspec.structs.replace(t, status="unreached", reason="no such thing"))
+                for t in gone
+            ]
+            self._store.save_all(campaign.id, lost)
+            return  # the others are still waiting
+        now_s = self._now_s()
+        self._store.save_all(campaign.id, [(t, records.started(t, now_s)) for t in targets])
+
+    def _cancel(self, campaign: Campaign, command: CancelJob) -> None:
+        target, now_s = command.target, self._now_s()
+        name = job_id(campaign.id, target, target.attempt)
+        if target.ending == "timeout":
+            # The last word before it is taken away: it may have been heard of since.
+            seen = self._jobs.look(name, target.thing)
+            if seen is not None:
+                heard = records.observe(target, seen, campaign.plan.retry)
+                waits = heard.status == "in_progress"
+                if not waits or now_s < logic.give_up_s(campaign.plan, heard):
+                    cleared = msgspec.structs.replace(heard, ending="")
+                    self._store.save(campaign.id, target, cleared)
+                    return
+        seen = self._jobs.cancel(name, target.thing, force=command.force, now_s=now_s)
+        if seen is not None:
+            new = records.observe(target, seen, campaign.plan.retry)
+            self._store.save(campaign.id, target, new)
+
+
+def broken(store: Store, campaign_id: str, things: Iterable[str], reason: str) -> int:
+    """Vehicles say that they broke after an update; how many of them were news."""
+    held = store.read(campaign_id)
+    waves = range(len(held.campaign.sizes) if held else 0)
+    found = 0
+    for thing, wave in itertools.product(things, waves):
+        while (target := store.target(campaign_id, wave, thing)) is not None:
+            new = records.broken(target, reason)
+            if new is target:
+                break
+            if store.save(campaign_id, target, new):
+                found += 1
+                break
+    return found

@@ -1,0 +1,114 @@
+"""Lambda entry point of the campaign driver: job events, the state machine, the schedule."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools import Logger
+
+from fleet_sim.contract.campaigns import ENDED
+from update_manager import clients, jobs
+from update_manager.driver import Turn
+
+logger = Logger()
+
+TURNS = 2_000
+"""Of one execution of the state machine: its history has 25,000 events at most (Step Functions
+quotas), and a turn makes about nine."""
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    if "Records" in event:
+        return _events(event["Records"])
+    if "campaign" in event:
+        return _turn(event["campaign"], int(event["turn"]), int(event["generation"]))
+    return _schedule()
+
+
+def _turn(campaign_id: str, turn: int, generation: int) -> dict[str, Any]:
+    """One turn of the state machine: drive, and how long to wait for the next one."""
+    done = _drive(campaign_id, reconcile=True)
+    answer = {"campaign": campaign_id, "turn": turn + 1, "generation": generation}
+    if done is None or done.ended:
+        return {**answer, "ended": True, "wait_s": 1}
+    if turn + 1 >= TURNS:
+        start_machine(campaign_id, generation + 1)
+        return {**answer, "ended": True, "wait_s": 1}
+    wait_s = min(math.ceil(done.wait_s), int(os.environ["TICK_SECONDS"]))
+    return {**answer, "ended": False, "wait_s": wait_s}
+
+
+def start_machine(campaign_id: str, generation: int) -> None:
+    """The name makes it happen once."""
+    states = clients.client("stepfunctions")
+    try:
+        states.start_execution(
+            stateMachineArn=os.environ["MACHINE_ARN"],
+            name=f"{campaign_id}-{generation}",
+            input=msgspec.json.encode(
+                {"campaign": campaign_id, "turn": 0, "generation": generation}
+            ).decode(),
+        )
+    except states.exceptions.ExecutionAlreadyExists:
+        return
+
+
+def _schedule() -> dict[str, Any]:
+    """A campaign goes on even if its execution was lost or stopped."""
+    driven = 0
+    for campaign_id in clients.store().ids():
+        held = clients.store().read(campaign_id)
+        if held is not None and held.campaign.state not in ENDED:
+            _drive(campaign_id, reconcile=True)
+            driven += 1
+    return {"driven": driven}
+
+
+def _drive(campaign_id: str, *, reconcile: bool) -> Turn | None:
+    done = clients.driver().drive(campaign_id, reconcile=reconcile)
+    if done is not None:
+        clients.measure(done.counts)
+        logger.info(
+            "driven", campaign=campaign_id, state=done.campaign.state, wave=done.campaign.wave
+        )
+    return done
+
+
+def _events(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Job events and the API's wishes from the queue. What failed comes again."""
+    failures: list[str] = []
+    to_drive: dict[str, list[str]] = {}
+    for message in messages:
+        try:
+            if (campaign_id := _event(message["body"])) is not None:
+                to_drive.setdefault(campaign_id, []).append(message["messageId"])
+        except Exception:
+            logger.exception("event failed", message=message["messageId"])
+            failures.append(message["messageId"])
+    for campaign_id, ids in to_drive.items():
+        try:
+            _drive(campaign_id, reconcile=False)
+        except Exception:
+            logger.exception("drive failed", campaign=campaign_id)
+            failures += ids
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in failures]}
+
+
+def _event(body: str) -> str | None:
+    """Take one; answers which campaign's gate is to look at once."""
+    event = msgspec.json.decode(body)
+    if "drive" in event:
+        wanted: str = event["drive"]
+        return wanted
+    name, thing = event["jobId"], event["thingArn"].rpartition("/")[2]
+    details = {k: str(v) for k, v in (event.get("statusDetails") or {}).items()}
+    at_s = float(event["timestamp"])
+    at_s = at_s / 1e3 if at_s > 1e11 else at_s  # AWS documents seconds, and has sent ms
+    seen = jobs.seen(name, event["status"], at_s, details)
+    if seen is None:
+        return None
+    whose = clients.driver().observe(name, thing, seen)
+    return None if event["status"] == "SUCCEEDED" else whose

@@ -1,0 +1,252 @@
+"""A campaign's records in DynamoDB: one partition a campaign.
+
+`item` is `meta` (the campaign, its revision, and what is still to be told), `vehicles` (the list of
+the request, if it had one), `v#WAVE#THING` (a vehicle), `audit#TIME#…`. The partition
+`#campaigns` lists them. Every write is conditional: a campaign's on its revision, a vehicle's on
+the text that was read. Whoever writes second has decided on old news, and reads again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from fleet_sim.contract.campaigns import AuditEntry, Candidate, Target
+from update_manager.logic import Campaign, Tell
+
+INDEX = "#campaigns"
+AT_ONCE = 8
+_encode = msgspec.json.encode
+
+
+class ExistsError(RuntimeError):
+    """There is a campaign of this id already."""
+
+
+class Held(NamedTuple):
+    """A campaign as it was read."""
+
+    campaign: Campaign
+    revision: int
+    untold: list[tuple[str, str]]
+    """Actions and details that operators have not been told yet."""
+
+
+class Store:
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb, self._table = dynamodb, table
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+
+    # -- campaigns --------------------------------------------------------------------------------
+
+    def create(
+        self, campaign: Campaign, vehicles: Sequence[Candidate] | None, audit: AuditEntry
+    ) -> None:
+        """`ExistsError`."""
+        items = [
+            self._meta(campaign, 1, []),
+            {"campaign": {"S": INDEX}, "item": {"S": campaign.id}},
+            _audit(campaign.id, audit, 1, 0),
+        ]
+        if vehicles is not None:
+            text = _encode(vehicles).decode()
+            items.append(
+                {"campaign": {"S": campaign.id}, "item": {"S": "vehicles"}, "record": {"S": text}}
+            )
+        first: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(campaign)"}
+        puts: list[dict[str, Any]] = [{"TableName": self._table, "Item": item} for item in items]
+        puts[0] |= first
+        try:
+            self._dynamodb.transact_write_items(TransactItems=[{"Put": put} for put in puts])
+        except ClientError as error:
+            if _condition_failed(error):
+                raise ExistsError(campaign.id) from None
+            raise
+
+    def read(self, campaign_id: str) -> Held | None:
+        item = self._get(campaign_id, "meta")
+        if item is None:
+            return None
+        campaign = msgspec.json.decode(item["record"]["S"], type=Campaign)
+        untold = msgspec.json.decode(item["untold"]["S"], type=list[tuple[str, str]])
+        return Held(campaign, int(item["revision"]["N"]), untold)
+
+    def write(
+        self,
+        held: Held,
+        campaign: Campaign,
+        told: Iterable[Tell] = (),
+        audit: Iterable[AuditEntry] = (),
+    ) -> Held | None:
+        """The campaign moves on, with what is to be told; None when somebody was faster."""
+        untold = [*held.untold, *((tell.action, tell.detail) for tell in told)]
+        revision = held.revision + 1
+        items = [_audit(campaign.id, entry, revision, i) for i, entry in enumerate(audit)]
+        puts = [{"TableName": self._table, "Item": item} for item in items]
+        meta = {
+            "TableName": self._table,
+            "Item": self._meta(campaign, revision, untold),
+            "ConditionExpression": "revision = :old",
+            "ExpressionAttributeValues": {":old": {"N": str(held.revision)}},
+        }
+        try:
+            self._dynamodb.transact_write_items(
+                TransactItems=[{"Put": meta}, *({"Put": put} for put in puts)]
+            )
+        except ClientError as error:
+            if _condition_failed(error):
+                return None
+            raise
+        return Held(campaign, revision, untold)
+
+    def was_told(self, held: Held) -> Held | None:
+        """Operators know: it is struck off. None when the campaign has moved on meanwhile."""
+        return self.write(held._replace(untold=[]), held.campaign)
+
+    def note(self, campaign_id: str, entry: AuditEntry) -> None:
+        """Into the audit log, without a step of the campaign."""
+        self._dynamodb.put_item(TableName=self._table, Item=_audit(campaign_id, entry, 0, 0))
+
+    def ids(self) -> list[str]:
+        return [item["item"]["S"] for item in self._query(INDEX, "", "\uffff")]
+
+    def vehicles(self, campaign_id: str) -> list[Candidate] | None:
+        """The request's list; None when it had none."""
+        item = self._get(campaign_id, "vehicles")
+        if item is None:
+            return None
+        return msgspec.json.decode(item["record"]["S"], type=list[Candidate])
+
+    def audit(self, campaign_id: str) -> list[AuditEntry]:
+        items = self._query(campaign_id, "audit#", "audit#\uffff")
+        return [msgspec.json.decode(item["record"]["S"], type=AuditEntry) for item in items]
+
+    # -- vehicles ---------------------------------------------------------------------------------
+
+    def plan(self, campaign_id: str, targets: Iterable[Target]) -> None:
+        """Write the vehicles' first records. One that is there stays as it is: its writer has been
+        further than we are."""
+        list(self._pool.map(lambda target: self._first(campaign_id, target), targets))
+
+    def targets(self, campaign_id: str, waves: int) -> list[Target]:
+        """The vehicles of the first `waves` waves."""
+        items = self._query(campaign_id, "v#", f"v#{waves:02d}")
+        return [msgspec.json.decode(item["record"]["S"], type=Target) for item in items]
+
+    def page(self, campaign_id: str, after: str, limit: int) -> tuple[list[Target], str | None]:
+        """Vehicles in the order of waves from the item after `after`; where the rest begins."""
+        answer = self._dynamodb.query(
+            **self._between(campaign_id, after + "\0" if after else "v#", "v#\uffff"), Limit=limit
+        )
+        found = [msgspec.json.decode(i["record"]["S"], type=Target) for i in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        return found, last["item"]["S"] if last else None
+
+    def target(self, campaign_id: str, wave: int, thing: str) -> Target | None:
+        item = self._get(campaign_id, f"v#{wave:02d}#{thing}")
+        return None if item is None else msgspec.json.decode(item["record"]["S"], type=Target)
+
+    def save(self, campaign_id: str, old: Target, new: Target) -> bool:
+        """The vehicle's record moves on, if it still is `old`."""
+        if old == new:
+            return True
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(campaign_id, f"v#{old.wave:02d}#{old.thing}"),
+                UpdateExpression="SET #r = :new",
+                ConditionExpression="#r = :old",
+                ExpressionAttributeNames={"#r": "record"},
+                ExpressionAttributeValues={":old": _text(old), ":new": _text(new)},
+            )
+        except ClientError as error:
+            if _condition_failed(error):
+                return False
+            raise
+        return True
+
+    def save_all(self, campaign_id: str, moves: Sequence[tuple[Target, Target]]) -> list[bool]:
+        return list(self._pool.map(lambda move: self.save(campaign_id, *move), moves))
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _first(self, campaign_id: str, target: Target) -> None:
+        key = _key(campaign_id, f"v#{target.wave:02d}#{target.thing}")
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={**key, "record": _text(target)},
+                ConditionExpression="attribute_not_exists(campaign)",
+            )
+        except ClientError as error:
+            if not _condition_failed(error):
+                raise
+
+    def _get(self, campaign_id: str, item: str) -> dict[str, Any] | None:
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(campaign_id, item), ConsistentRead=True
+        )
+        found: dict[str, Any] | None = answer.get("Item")
+        return found
+
+    def _between(self, campaign_id: str, first: str, last: str) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "KeyConditionExpression": "campaign = :c AND #i BETWEEN :first AND :last",
+            "ExpressionAttributeNames": {"#i": "item"},
+            "ExpressionAttributeValues": {
+                ":c": {"S": campaign_id},
+                ":first": {"S": first or "\0"},
+                ":last": {"S": last},
+            },
+            "ConsistentRead": True,
+        }
+
+    def _query(self, campaign_id: str, first: str, last: str) -> Iterator[dict[str, Any]]:
+        request = self._between(campaign_id, first, last)
+        while True:
+            answer = self._dynamodb.query(**request)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _meta(
+        self, campaign: Campaign, revision: int, untold: list[tuple[str, str]]
+    ) -> dict[str, Any]:
+        return {
+            **_key(campaign.id, "meta"),
+            "record": _text(campaign),
+            "revision": {"N": str(revision)},
+            "untold": {"S": _encode(untold).decode()},
+        }
+
+
+def _audit(campaign_id: str, entry: AuditEntry, revision: int, place: int) -> dict[str, Any]:
+    """In the order of time, and of one moment's entries in that of the decisions."""
+    record = _encode(entry)
+    digest = hashlib.sha256(record).hexdigest()[:8]
+    item = f"audit#{entry.at_ms:015d}#{revision:06d}#{place:02d}#{digest}"
+    return {**_key(campaign_id, item), "record": {"S": record.decode()}}
+
+
+def _key(campaign_id: str, item: str) -> dict[str, Any]:
+    return {"campaign": {"S": campaign_id}, "item": {"S": item}}
+
+
+def _text(record: msgspec.Struct) -> dict[str, Any]:
+    return {"S": _encode(record).decode()}
+
+
+def _condition_failed(error: ClientError) -> bool:
+    """A condition did not hold, or another transaction is at the same item: read again."""
+    code = error.response["Error"]["Code"]
+    if code != "TransactionCanceledException":
+        return code in ("ConditionalCheckFailedException", "TransactionConflictException")
+    reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", ())}
+    return bool(reasons & {"ConditionalCheckFailed", "TransactionConflict"})

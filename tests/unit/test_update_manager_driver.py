@@ -1,0 +1,519 @@
+"""The driver against DynamoDB and a Jobs service: killed anywhere, events twice, two at once."""
+
+import datetime as dt
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from fleet_sim.contract.campaigns import (
+    AuditEntry,
+    CampaignRequest,
+    job_id,
+    parse_job_id,
+    plan_of,
+)
+from fleet_sim.contract.jobs import TERMINAL, FirmwareJob
+from update_manager import logic, views
+from update_manager.driver import Driver, Turn, broken
+from update_manager.jobs import Jobs, seen
+from update_manager.logic import Campaign, Event
+from update_manager.planning import Vehicle
+from update_manager.store import ExistsError, Store
+
+URL = "https://s3.us-east-1.amazonaws.com/b/a.img"
+FIRMWARE = {
+    "version": "1.1.0",
+    "images": {"": {"target": "a.img", "image_url": URL, "metadata_url": URL}},
+    "url_life_s": 600,
+}
+
+
+class KilledError(RuntimeError):
+    """The function ends here, whatever it was about to do."""
+
+
+def client_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "test")
+
+
+class FakeIot:
+    """The Jobs service's control plane, by its documented answers."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.executions: dict[tuple[str, str], dict[str, Any]] = {}
+        self.missing: set[str] = set()
+        self.now_s = 0.0
+        self.made: list[str] = []
+
+    def create_job(self, **request: Any) -> None:
+        name = request["jobId"]
+        if name in self.jobs:
+            raise client_error("ResourceAlreadyExistsException")
+        things = [target.rpartition("/")[2] for target in request["targets"]]
+        if self.missing & set(things):
+            raise client_error("ResourceNotFoundException")
+        self.jobs[name] = {**request, "status": "IN_PROGRESS"}
+        self.made.append(name)
+        for thing in things:
+            self.executions[name, thing] = {"status": "QUEUED", "at": self.now_s, "details": {}}
+
+    def describe_thing(self, thingName: str) -> None:  # noqa: N803
+        if thingName in self.missing:
+            raise client_error("ResourceNotFoundException")
+
+    def describe_job(self, jobId: str) -> Any:  # noqa: N803
+        if jobId not in self.jobs:
+            raise client_error("ResourceNotFoundException")
+        return {"job": self.jobs[jobId]}
+
+    def cancel_job_execution(self, jobId: str, thingName: str, force: bool) -> None:  # noqa: N803
+        execution = self._of(jobId, thingName)
+        if execution["status"] in TERMINAL or (execution["status"] != "QUEUED" and not force):
+            raise client_error("InvalidStateTransitionException")
+        execution.update(status="CANCELED", at=self.now_s)
+
+    def describe_job_execution(self, jobId: str, thingName: str) -> Any:  # noqa: N803
+        execution = self._of(jobId, thingName)
+        return {
+            "execution": {
+                "status": execution["status"],
+                "lastUpdatedAt": dt.datetime.fromtimestamp(execution["at"], dt.UTC),
+                "statusDetails": {"detailsMap": execution["details"]},
+            }
+        }
+
+    def list_job_executions_for_job(self, jobId: str, maxResults: int) -> Any:  # noqa: N803
+        if jobId not in self.jobs:
+            raise client_error("ResourceNotFoundException")
+        return {
+            "executionSummaries": [
+                {
+                    "thingArn": f"arn:aws:iot:r:1:thing/{thing}",
+                    "jobExecutionSummary": {
+                        "status": execution["status"],
+                        "lastUpdatedAt": dt.datetime.fromtimestamp(execution["at"], dt.UTC),
+                    },
+                }
+                for (name, thing), execution in self.executions.items()
+                if name == jobId
+            ]
+        }
+
+    def report(self, thing: str, status: str, **details: str) -> tuple[str, str, str, Any]:
+        """The vehicle's report on its open job; the event that follows from it."""
+        (name,) = [
+            n for (n, t), e in self.executions.items() if t == thing and e["status"] not in TERMINAL
+        ]
+        self.executions[name, thing] = {"status": status, "at": self.now_s, "details": details}
+        return name, thing, status, details
+
+    def _of(self, name: str, thing: str) -> dict[str, Any]:
+        if (name, thing) not in self.executions:
+            raise client_error("ResourceNotFoundException")
+        return self.executions[name, thing]
+
+
+class FakeDynamo:
+    """A table, as far as the store uses it: moto holds the expressions to the real thing above, and
+    is too slow for a hundred campaigns."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Any] = {}
+        self.lock = threading.Lock()
+
+    def _key(self, item: Any) -> tuple[str, str]:
+        return item["campaign"]["S"], item["item"]["S"]
+
+    def _fits(self, put: Any) -> bool:
+        old = self.items.get(self._key(put["Item"]))
+        match put.get("ConditionExpression"):
+            case None:
+                return True
+            case "attribute_not_exists(campaign)":
+                return old is None
+            case "revision = :old":
+                return bool(old and old["revision"] == put["ExpressionAttributeValues"][":old"])
+        raise AssertionError(put)
+
+    def put_item(self, **put: Any) -> None:
+        with self.lock:
+            if not self._fits(put):
+                raise client_error("ConditionalCheckFailedException")
+            self.items[self._key(put["Item"])] = put["Item"]
+
+    def transact_write_items(self, TransactItems: Any) -> None:  # noqa: N803
+        with self.lock:
+            puts = [item["Put"] for item in TransactItems]
+            if not all(self._fits(put) for put in puts):
+                reasons = {"CancellationReasons": [{"Code": "ConditionalCheckFailed"}]}
+                detail = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}
+                raise ClientError({**detail, **reasons}, "test")  # type: ignore[typeddict-item]
+            for put in puts:
+                self.items[self._key(put["Item"])] = put["Item"]
+
+    def update_item(self, **update: Any) -> None:
+        with self.lock:
+            item, values = self.items[self._key(update["Key"])], update["ExpressionAttributeValues"]
+            if item["record"] != values[":old"]:
+                raise client_error("ConditionalCheckFailedException")
+            item["record"] = values[":new"]
+
+    def get_item(self, **request: Any) -> Any:
+        item = self.items.get(self._key(request["Key"]))
+        return {"Item": dict(item)} if item else {}
+
+    def query(self, **request: Any) -> Any:
+        values = request["ExpressionAttributeValues"]
+        campaign, first, last = (values[name]["S"] for name in (":c", ":first", ":last"))
+        found = sorted(k for k in self.items if k[0] == campaign and first <= k[1] <= last)
+        return {"Items": [dict(self.items[key]) for key in found]}
+
+
+class Mortal:
+    """A client that kills its caller at the n-th call: before it takes effect, or after."""
+
+    def __init__(self, inner: Any, counter: Iterator[int]) -> None:
+        self.inner, self.counter = inner, counter
+        self.at: int | None = None
+        self.after = False
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self.inner, name)
+
+        def mortal(**request: Any) -> Any:
+            dies = self.at is not None and next(self.counter) == self.at
+            if dies and not self.after:
+                raise KilledError
+            answer = call(**request)
+            if dies:
+                raise KilledError
+            return answer
+
+        return mortal
+
+
+class Bench:
+    """A campaign service with all that it stands on."""
+
+    def __init__(self, dynamodb: Any, **fields: object) -> None:
+        self.iot = FakeIot()
+        self.told: list[str] = []
+        self.dynamodb = dynamodb
+        request = msgspec.convert({"firmware": FIRMWARE, **fields}, CampaignRequest)
+        self.request = msgspec.structs.replace(request, vehicles=None)
+        self.now_s = 1_000.0
+        self.store = Store(dynamodb, "campaigns")
+        campaign = Campaign("c", self.request, plan_of(request), "arn:me", 1_000_000)
+        self.store.create(campaign, request.vehicles, AuditEntry(0, "arn:me", "create"))
+        self.driver = self.new_driver(dynamodb, self.iot)
+
+    def new_driver(self, dynamodb: Any, iot: Any) -> Driver:
+        jobs = Jobs(iot, arn_prefix="arn:aws:iot:r:1", role_arn="arn:role")
+        return Driver(
+            Store(dynamodb, "campaigns"),
+            jobs,
+            fleet=lambda things: {
+                f"V{i:03}": Vehicle(f"V{i:03}", version="1.0.0") for i in range(12)
+            },
+            tell=lambda campaign, action, detail: self.told.append(action),
+            now_s=lambda: self.now_s,
+        )
+
+    def at(self, now_s: float) -> None:
+        self.now_s = self.iot.now_s = now_s
+
+    def drive(self, reconcile: bool = False) -> Turn:
+        turn = self.driver.drive("c", reconcile=reconcile)
+        assert turn is not None
+        return turn
+
+    def tell(self, event: tuple[str, str, str, Any]) -> None:
+        name, thing, status, details = event
+        observation = seen(name, status, self.now_s, details)
+        assert observation is not None
+        self.driver.observe(name, thing, observation)
+
+    def queued(self) -> list[str]:
+        return [t for (_, t), e in self.iot.executions.items() if e["status"] == "QUEUED"]
+
+    def act(self, step: Callable[[Campaign], Campaign]) -> None:
+        held = self.store.read("c")
+        assert held is not None
+        assert self.store.write(held, step(held.campaign)) is not None
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="us-east-1")
+        client.create_table(
+            TableName="campaigns",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": "S"} for name in ("campaign", "item")
+            ],
+            KeySchema=[
+                {"AttributeName": "campaign", "KeyType": "HASH"},
+                {"AttributeName": "item", "KeyType": "RANGE"},
+            ],
+        )
+        yield client
+
+
+WAVES = {"shares": [0.25, 1.0], "soak_s": 0}
+
+
+def test_a_campaign_runs_through_and_is_told_and_logged(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves=WAVES)
+    turn = bench.drive()
+    assert (turn.campaign.state, turn.campaign.sizes) == ("running", (3, 9))
+    for thing in bench.queued():
+        bench.tell(bench.iot.report(thing, "SUCCEEDED"))
+    assert len(bench.iot.made) == 1
+    bench.drive()
+    assert bench.iot.made == ["c-w0-a1-p0", "c-w1-a1-p0"]
+    for thing in bench.queued():
+        bench.tell(bench.iot.report(thing, "SUCCEEDED"))
+    turn = bench.drive()
+    assert turn.ended
+    assert bench.told == ["started", *["wave ended", "gate passed"] * 2, "completed"]
+    assert [e.action for e in bench.store.audit("c")] == ["create", *bench.told]
+    view = views.view(turn.campaign, bench.store.targets("c", 2))
+    assert (view.success_rate, view.in_progress) == (1.0, 0)
+
+
+def test_a_document_asks_the_service_to_sign_the_urls(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves=WAVES)
+    bench.drive()
+    (job,) = bench.iot.jobs.values()
+    assert job["presignedUrlConfig"] == {"roleArn": "arn:role", "expiresInSec": 600}
+    document = msgspec.json.decode(job["document"], type=FirmwareJob)
+    assert document.image_url == "${aws:iot:s3-presigned-url:" + URL + "}"
+
+
+def test_events_twice_and_in_any_order_change_nothing(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves={"shares": [1.0], "soak_s": 0}, gate={"max_failed": 0.2})
+    bench.drive()
+    one, two, *rest = bench.queued()
+    begun = bench.iot.report(one, "IN_PROGRESS")
+    failed = bench.iot.report(one, "FAILED", reason="boot")
+    done = bench.iot.report(two, "SUCCEEDED")
+    for event in (failed, begun, done, failed, failed, done, begun):
+        bench.tell(event)
+    (counts,) = bench.drive().counts
+    assert counts.statuses == {"failed": 1, "succeeded": 1, "queued": 10}
+    assert len(rest) == 10
+
+
+def test_what_no_event_said_is_found_by_looking(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves={"shares": [1.0], "soak_s": 0}, retry={"backoff_s": 60})
+    bench.drive()
+    one, two, *_ = bench.queued()
+    bench.iot.report(one, "IN_PROGRESS")
+    bench.iot.report(two, "FAILED", reason="download")
+    (counts,) = bench.drive(reconcile=True).counts
+    assert counts.statuses == {"in_progress": 1, "retrying": 1, "queued": 10}
+
+
+def test_a_vehicle_that_was_heard_of_meanwhile_keeps_its_job(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves={"shares": [1.0]}, timeouts={"silent_s": 100})
+    bench.drive()
+    one, two, three, *_ = bench.queued()
+    for thing in (one, two, three):
+        bench.tell(bench.iot.report(thing, "IN_PROGRESS"))
+    bench.at(1_090.0)
+    bench.iot.report(one, "IN_PROGRESS")
+    bench.iot.report(two, "IN_PROGRESS", deferred="charge")
+    bench.at(1_101.0)
+    bench.drive()  # without having looked at the jobs before
+    bench.at(1_250.0)
+    bench.iot.report(one, "IN_PROGRESS")
+    bench.drive()
+    statuses = {t.thing: t.status for t in bench.store.targets("c", 1)}
+    assert [statuses[thing] for thing in (one, two, three)] == [
+        "in_progress", "in_progress", "retrying"
+    ]  # fmt: skip
+
+
+def test_a_vehicle_that_is_not_registered_keeps_nobody_from_starting(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves={"shares": [1.0]})
+    bench.iot.missing = {"V003"}
+    bench.drive()
+    assert len(bench.queued()) == 11
+    target = bench.store.target("c", 0, "V003")
+    assert target is not None
+    assert (target.status, target.reason) == ("unreached", "no such thing")
+
+
+def test_an_abort_between_decision_and_start_stops_the_start(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves={"shares": [1.0], "per_minute": 4})
+    aborted = False
+    inner = bench.iot.create_job
+
+    def create_job(**request: Any) -> None:
+        nonlocal aborted
+        inner(**request)
+        if not aborted:  # the operator is faster than the second start of the same decision
+            aborted = True
+            bench.act(lambda c: logic.advance(c, Event.ABORTED, bench.now_s))
+
+    bench.drive()
+    bench.at(1_120.0)  # eight more may be started now, in two jobs
+    bench.iot.create_job = create_job  # type: ignore[method-assign]
+    turn = bench.drive()
+    assert len(bench.iot.made) == 2
+    assert turn.campaign.state == "aborted"
+    assert {e["status"] for e in bench.iot.executions.values()} == {"CANCELED"}
+
+
+def test_a_late_fault_counts_once(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves={"shares": [0.25, 1.0], "soak_s": 1e6})
+    bench.drive()
+    things = bench.queued()
+    for thing in things:
+        bench.tell(bench.iot.report(thing, "SUCCEEDED"))
+    assert bench.drive().campaign.state == "soaking"
+    assert broken(bench.store, "c", [things[0], things[0], "nobody"], "camera") == 1
+    assert bench.drive().campaign.state == "aborted"
+
+
+def test_a_campaign_is_made_once(dynamodb: Any) -> None:
+    bench = Bench(dynamodb)
+    campaign = Campaign("c", bench.request, plan_of(bench.request), "arn:other", 0)
+    with pytest.raises(ExistsError):
+        bench.store.create(campaign, None, AuditEntry(0, "arn:other", "create"))
+    assert [e.who for e in bench.store.audit("c")] == ["arn:me"]
+
+
+def test_a_job_whose_maker_died_before_it_said_so_is_the_same_job() -> None:
+    bench = Bench(FakeDynamo(), waves=WAVES)
+    inner = bench.iot.create_job
+
+    def create_job(**request: Any) -> None:
+        inner(**request)
+        raise KilledError
+
+    bench.iot.create_job = create_job  # type: ignore[method-assign]
+    with pytest.raises(KilledError):
+        bench.drive()
+    bench.iot.create_job = inner  # type: ignore[method-assign]
+    (first, _) = bench.drive().counts
+    assert (first.statuses, bench.iot.made) == ({"queued": 3}, ["c-w0-a1-p0"])
+
+
+def test_two_at_once_do_it_once() -> None:
+    """The second one comes while the first is at the Jobs service."""
+    bench = Bench(FakeDynamo(), waves=WAVES)
+    other = bench.new_driver(bench.dynamodb, bench.iot)
+    inner = bench.iot.create_job
+
+    def create_job(**request: Any) -> None:
+        bench.iot.create_job = inner  # type: ignore[method-assign]
+        other.drive("c", reconcile=True)
+        for thing in bench.queued()[:2]:
+            bench.tell(bench.iot.report(thing, "SUCCEEDED"))
+        inner(**request)
+
+    bench.iot.create_job = create_job  # type: ignore[method-assign]
+    (first, second) = bench.drive().counts
+    assert first.statuses == {"succeeded": 2, "queued": 1}
+    assert (second.statuses, bench.iot.made) == ({"waiting": 9}, ["c-w0-a1-p0"])
+
+
+def test_who_writes_second_has_decided_on_old_news(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves=WAVES)
+    bench.drive()
+    held = bench.store.read("c")
+    assert held is not None
+    paused = logic.advance(held.campaign, Event.PAUSED, 1.0)
+    assert bench.store.write(held, paused) is not None
+    assert bench.store.write(held, held.campaign) is None
+    now = bench.store.read("c")
+    assert now is not None
+    assert now.campaign.state == "paused"
+
+
+def test_planning_again_undoes_nothing(dynamodb: Any) -> None:
+    bench = Bench(dynamodb, waves=WAVES)
+    bench.drive()
+    targets = bench.store.targets("c", 1)
+    bench.store.plan("c", [msgspec.structs.replace(t, status="waiting") for t in targets])
+    assert bench.store.targets("c", 1) == targets
+
+
+class TestKilled:
+    """A manager that dies at any of its calls, and whose events come twice."""
+
+    def run(self, at: int, after: bool) -> tuple[Bench, bool]:
+        """A campaign with a retry and a wave boundary, to its end; whether it was killed."""
+        dynamodb = FakeDynamo()
+        bench = Bench(
+            dynamodb, waves=WAVES, retry={"backoff_s": 10, "budget": 1.0},
+            vehicles=[{"thing": f"V{i:03}"} for i in range(4)],
+        )  # fmt: skip
+        counter = itertools.count()
+        clients = [Mortal(dynamodb, counter), Mortal(bench.iot, counter)]
+        for client in clients:
+            client.at, client.after = at, after
+        mortal = bench.new_driver(*clients)
+        killed = False
+        events: list[tuple[str, str, str, Any]] = []
+        for turn in range(30):
+            bench.at(bench.now_s + 20)
+            bench.driver = bench.driver if killed else mortal
+            try:
+                for event in events:
+                    bench.tell(event)
+                if bench.drive(reconcile=turn % 2 == 1).ended:
+                    break
+            except KilledError:
+                killed = True
+                bench.driver = bench.new_driver(dynamodb, bench.iot)
+            for thing in bench.queued():
+                first = turn < 3 and thing == "V001"
+                detail = {"reason": "download"} if first else {}
+                events.append(bench.iot.report(thing, "FAILED" if first else "SUCCEEDED", **detail))
+        return bench, killed
+
+    @pytest.mark.parametrize("after", [False, True])
+    def test_at_any_call(self, after: bool) -> None:
+        for at in itertools.count():
+            bench, killed = self.run(at, after)
+            self.holds(bench)
+            if not killed:
+                assert at > 60, "a campaign that makes so few calls has not run"
+                return
+
+    def holds(self, bench: Bench) -> None:
+        held = bench.store.read("c")
+        assert held is not None
+        assert held.campaign.state == "completed", held
+        targets = bench.store.targets("c", 2)
+        assert [t.status for t in targets] == ["succeeded"] * 4
+        # No job twice, and none beside the one that the record says.
+        assert len(bench.iot.made) == len(set(bench.iot.made))
+        for target in targets:
+            mine = [n for n, thing in bench.iot.executions if thing == target.thing]
+            assert mine == [job_id("c", target, n + 1) for n in range(target.attempt)]
+            assert target.attempt == target.failures + 1
+        # No gate skipped: the second wave's first job comes after the first wave's last end.
+        waves = [parse_job_id(name)[1] for name in bench.iot.made]  # type: ignore[index]
+        assert waves == sorted(waves)
+        actions = [e.action for e in bench.store.audit("c")]
+        assert actions == ["create", "started", *["wave ended", "gate passed"] * 2, "completed"]
+        assert list(dict.fromkeys(bench.told)) == [
+            "started",
+            "wave ended",
+            "gate passed",
+            "completed",
+        ]
