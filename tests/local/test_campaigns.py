@@ -76,16 +76,6 @@ def new_caller(target: Target, name: str, policy_arn: str | None) -> Caller:
 @pytest.fixture(scope="module")
 def operator(deployed: Deployed) -> Caller:
     target, outputs = deployed
-    # MiniStack does not know the key `cloudwatch:namespace`, by which the template bounds this.
-    function = target.client("lambda").get_function_configuration(
-        FunctionName=outputs.campaign_driver
-    )
-    statement = {"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource": "*"}
-    target.client("iam").put_role_policy(
-        RoleName=function["Role"].rpartition("/")[2],
-        PolicyName="ministack",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statement}),
-    )
     return new_caller(target, "operator", outputs.operator_policy)
 
 

@@ -83,6 +83,20 @@ def test_the_rule_is_the_contracts() -> None:
     assert "Sqs" in payload["ErrorAction"]
 
 
+def test_the_rule_of_job_events_takes_them_all() -> None:
+    payload = of_type("AWS::IoT::TopicRule")["ota/JobRule"]["TopicRulePayload"]
+    assert payload["Sql"] == "SELECT * FROM '$aws/events/jobExecution/#'"
+    assert "Sqs" in payload["ErrorAction"]
+
+
+def test_every_route_of_the_operators_api_asks_for_a_signature() -> None:
+    routes = {n: r for n, r in of_type("AWS::ApiGatewayV2::Route").items() if "ota/" in n}
+    assert {r["RouteKey"] for r in routes.values()} == {
+        "ANY /campaigns", "ANY /campaigns/{proxy+}"
+    }  # fmt: skip
+    assert {r["AuthorizationType"] for r in routes.values()} == {"AWS_IAM"}
+
+
 def test_the_rule_of_presence_is_the_contracts() -> None:
     rule = of_type("AWS::IoT::TopicRule")["health/PresenceRule"]
     assert rule["TopicRulePayload"]["Sql"] == PRESENCE_RULE_SQL
@@ -262,6 +276,10 @@ class TestData:
         assert mapping["BisectBatchOnFunctionError"] is True
 
 
+WITH_IO = {"api.py", "clients.py", "handler.py", "jobs.py", "pipeline.py", "store.py"}
+"""What is pure says so by not being here."""
+
+
 class TestLambdaSources:
     @pytest.mark.parametrize("function", package.FUNCTIONS)
     def test_import_the_contract_and_nothing_else_of_ours(self, function: str) -> None:
@@ -275,7 +293,7 @@ class TestLambdaSources:
     @pytest.mark.parametrize("function", package.FUNCTIONS)
     def test_logic_is_pure(self, function: str) -> None:
         for file in (LAMBDAS / function).glob("*.py"):
-            if file.name not in ("handler.py", "pipeline.py", "store.py"):  # these do the I/O
+            if file.name not in WITH_IO:
                 banned = {"os", "time", "random", "boto3", "botocore", "socket", "logging"}
                 assert not banned & {module.split(".")[0] for module in imports(file)}, file
 
