@@ -27,8 +27,10 @@ from fleet_sim.vehicle import Message
 from fleet_sim.world import Share, Simulated, share_out
 from fleet_sim.world.firmware import firmware_of
 
-STEP_S = 0.1
-"""Wall time between steps of the world."""
+SHORTEST_STEP_S, LONGEST_STEP_S, STEPS_A_MESSAGE = 0.1, 0.2, 5
+"""Wall time between steps of the world: it steps so often between two messages of a vehicle that
+these are hardly older than they are sent, within what motion (a driver's reaction) and the machine
+can do with."""
 TICK_S = 0.005
 """Shortest time between two looks at the schedule: it batches what is due, and bounds the lateness
 that this costs."""
@@ -62,6 +64,12 @@ def schedules(scenario: Scenario, share: Share) -> list[Schedule]:
         )
         for group, own in zip(scenario.fleet, share.own, strict=True)
     ]
+
+
+def step_s(scenario: Scenario) -> float:
+    """Wall time between steps of the world."""
+    period_s = min(group.telemetry.period_s for group in scenario.fleet) / scenario.clock.speed
+    return min(max(period_s / STEPS_A_MESSAGE, SHORTEST_STEP_S), LONGEST_STEP_S)
 
 
 class Shard:
@@ -113,12 +121,14 @@ class Shard:
         versions = firmware_of(scenario)
         ids, members = self.share.ids.tolist(), self._members.tolist()
         firmware = {world.vins[m]: versions[i] for i, m in zip(ids, members, strict=True)}
+        self._step_s = step_s(scenario)
         self._outboxes: list[Outbox] = []
         first = 0
         for group, schedule in zip(scenario.fleet, schedules(scenario, self.share), strict=True):
             encode = encoder(group.telemetry.encoding, run, firmware)
             composer = Composer(scenario, world, self._members, encode)
-            self._outboxes.append(Outbox(schedule, first, group.telemetry.qos, composer))
+            outbox = Outbox(schedule, first, group.telemetry.qos, composer, self._composed)
+            self._outboxes.append(outbox)
             self.qos0[first : first + schedule.size] = group.telemetry.qos == 0
             first += schedule.size
         self.duration_ns = duration_ns(scenario)
@@ -238,8 +248,8 @@ class Shard:
 
     def arm(self) -> None:
         """Bring the world to its first state, which must exist before the first message is due."""
-        self._step(STEP_S * self.scenario.clock.speed)
-        self._prepare(round(STEP_S * _ONE_S))
+        self._step(self._step_s * self.scenario.clock.speed)
+        self._prepare(round(self._step_s * _ONE_S))
         self._armed = True
 
     def status(self) -> Status:
@@ -281,8 +291,8 @@ class Shard:
         """Step and publish until the phases are over or `stop_requested`. The first phase begins at
         `t0_ns`, ns since the epoch; by default at once."""
         now_ns = self.clock.now_ns
-        step_ns = round(STEP_S * _ONE_S)
-        step_sim_s = STEP_S * self.scenario.clock.speed
+        step_ns = round(self._step_s * _ONE_S)
+        step_sim_s = self._step_s * self.scenario.clock.speed
         cpu_before = time.process_time()
         if not self._armed:
             self.arm()
@@ -302,6 +312,8 @@ class Shard:
             elapsed = now_ns() - self.t0_ns
             lag_ns = max(lag_ns, elapsed - wake_ns)
             if elapsed >= next_step_ns and elapsed < self.duration_ns:
+                for outbox in self._outboxes:
+                    outbox.finish()
                 self._step(step_sim_s)
                 next_step_ns += step_ns
                 self._skip(elapsed - round(SKIP_S * _ONE_S))
@@ -399,7 +411,10 @@ class Shard:
 
     def _prepare(self, until_ns: int) -> None:
         for outbox in self._outboxes:
-            self._radio.shape(outbox.prepare(until_ns))
+            outbox.prepare(until_ns)
+
+    def _composed(self, vehicles: NDArray[np.int64]) -> None:
+        self._radio.shape(vehicles)
 
     def _send(self, due: Batch, qos: int) -> None:
         """Open what is due: into the ledger, to the transport."""

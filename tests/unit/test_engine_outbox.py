@@ -1,10 +1,12 @@
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fleet_sim.engine import outbox as module
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.pacing import Schedule
 
@@ -52,6 +54,32 @@ def test_a_world_that_is_behind_holds_back_what_it_has_not_reached() -> None:
     assert plan.due == 4
     box.prepare(SECOND)
     assert box.take(5 * SECOND)[0].vehicles.tolist() == [2, 3]
+
+
+def test_chunks_are_composed_as_they_are_due_and_the_rest_before_the_world_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 3)
+    told: list[int] = []
+    writer = Writer()
+    box = Outbox(
+        Schedule(vehicles=10, period_ns=SECOND, duration_ns=SECOND),
+        0,
+        1,
+        cast(Composer, writer),
+        lambda vehicles: told.extend(vehicles.tolist()),
+    )
+    box.prepare(SECOND)
+    assert told == [0, 1, 2]
+    assert len(box.take(SECOND // 10)[0].payloads) == 2
+    assert told == [0, 1, 2]
+    assert len(box.take(4 * SECOND // 10)[0].payloads) == 3
+    assert told == list(range(6))
+    box.finish()
+    writer.step = 1
+    taken, plan = box.take(SECOND)
+    assert taken.payloads == [f"{i}:1@0".encode() for i in range(5, 10)]
+    assert plan.stop
 
 
 @given(
