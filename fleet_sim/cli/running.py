@@ -18,12 +18,16 @@ from fleet_sim.cli.common import (
     scenario_argument,
     set_option,
     stack_option,
+    target_option,
 )
 from fleet_sim.engine.verdict import ExitCode
 
 if TYPE_CHECKING:
+    from fleet_sim.scenario import Scenario
     from fleet_sim.transport import Kind
 
+MAX_BACKFILL_DAYS = 90
+"""As long as the archive keeps raw telemetry (`ArchiveDays`)."""
 DEFAULT = click.core.ParameterSource.DEFAULT
 
 
@@ -165,12 +169,20 @@ def run(
     examples="""
     fleet-sim generate scenarios/parking_surge.yaml --out data/surge
     fleet-sim generate my.yaml --vehicles 10000 --duration 24h --set fleet.taxis.telemetry.period=1m
+    fleet-sim generate my.yaml --backfill 30d
     """,
 )
 @scenario_argument
+@click.option("--out", type=click.Path(path_type=Path), help="A new or empty folder.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="A new or empty folder."
+    "--backfill",
+    metavar="TIME",
+    help="Instead put so many days of survey drives, as 30d, into the archive of --target, and "
+    "count their trends.",
 )
+@target_option
+@stack_option
+@region_option
 @click.option("--vehicles", type=click.IntRange(1), help="Scale the fleet to this many.")
 @click.option("--duration", metavar="TIME", help="Scale the phases to last this long, as 24h.")
 @click.option("--sonar", is_flag=True, help="With the ultrasonic samples: most of the size.")
@@ -178,7 +190,11 @@ def run(
 @reports_errors
 def generate(
     scenario: Path,
-    out: Path,
+    out: Path | None,
+    backfill: str | None,
+    target: str,
+    stack: str,
+    region: str | None,
     vehicles: int | None,
     duration: str | None,
     sonar: bool,
@@ -193,6 +209,11 @@ def generate(
     loaded = load_for_run(
         scenario, Options(vehicles=vehicles, duration=duration, overrides=overrides)
     )
+    if backfill is not None:
+        _write_history(loaded, backfill, out, (target, stack, region))
+        return
+    if out is None:
+        raise click.UsageError("--out: missing (allowed: a new or empty folder, or --backfill)")
     columns = (BarColumn(), TextColumn("{task.percentage:.0f} % of {task.total:,.0f} s"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=loaded.duration_s)
@@ -205,6 +226,27 @@ def generate(
     if done.simulated_s < loaded.duration_s:
         held, whole = done.simulated_s, loaded.duration_s
         fail(ExitCode.INTERRUPTED, f"interrupted: the files hold {held:,.0f} of {whole:,.0f} s")
+
+
+def _write_history(
+    loaded: "Scenario", backfill: str, out: Path | None, where: tuple[str, str, str | None]
+) -> None:
+    from fleet_sim.engine.history import write_history
+    from fleet_sim.scenario import Duration
+
+    if out is not None:
+        raise click.UsageError("--out: not together with --backfill, which writes to --target")
+    try:
+        days = Duration.parse(backfill) / 86_400
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--backfill") from None
+    if not (1 <= days <= MAX_BACKFILL_DAYS and days == int(days)):
+        raise click.BadParameter(
+            f"{backfill!r} (allowed: 1d..{MAX_BACKFILL_DAYS}d, whole days)", param_hint="--backfill"
+        )
+    target, stack, region = where
+    console = Console(highlight=False)
+    write_history(STATE_DIR, target, stack, region, loaded, int(days), console)
 
 
 @click.command(

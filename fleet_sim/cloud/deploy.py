@@ -22,7 +22,7 @@ from fleet_sim.resources import data_dir
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
-STACKS = ("pipeline", "api", "health", "site", "ota", "alarms")
+STACKS = ("pipeline", "trends", "api", "health", "site", "ota", "alarms")
 """Templates of `infra/`, in the order in which they need each other."""
 
 LOCAL_PARAMETERS: Mapping[str, str] = {
@@ -51,6 +51,7 @@ class StackOutputs(msgspec.Struct, frozen=True):
     spots_table: str
     data_bucket: str
     failure_queue_url: str
+    trends_function: str
     api_function: str
     api_url: str
     """Base URL of the HTTP API, without a slash at the end."""
@@ -263,6 +264,7 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             spots_table=found["SpotsTable"],
             data_bucket=found["DataBucket"],
             failure_queue_url=found["FailureQueueUrl"],
+            trends_function=found["TrendsFunction"],
             api_function=found["ApiFunction"],
             api_url=found["ApiUrl"].rstrip("/"),
             site_bucket=found["SiteBucket"],

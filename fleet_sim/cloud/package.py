@@ -1,8 +1,8 @@
 """Lambda packages: one zip a function, the same bytes for the same input.
 
-A package holds the function's own files, `fleet_sim/contract` and the exact closure in
-`lambdas/requirements.txt`. Compiled wheels (msgspec, h3) must match the runtime that loads them:
-the running interpreter for the local AWS, a manylinux wheel for AWS.
+A package holds the function's own files (and another's that it uses), `fleet_sim/contract` and the
+exact closure in `lambdas/requirements.txt`. Compiled wheels (msgspec, h3) must match the runtime
+that loads them: the running interpreter for the local AWS, a manylinux wheel for AWS.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from typing import Literal
 import fleet_sim
 from fleet_sim.resources import data_dir
 
-FUNCTIONS = ("telemetry_processor", "api", "fleet_health", "update_manager")
+FUNCTIONS = ("telemetry_processor", "api", "fleet_health", "update_manager", "trends")
+_WITH = {"trends": ("telemetry_processor",)}
+"""Functions whose package holds another one's modules too: the archive is replayed through what the
+stream went through."""
 Architecture = Literal["x86_64", "arm64"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -91,7 +94,8 @@ def build(function: str, runtime: Runtime, cache: Path | None = None) -> Package
     if not (source / "handler.py").is_file():
         raise PackageError(f"function: {function!r} has no handler.py in {source.parent}")
     requirements = data_dir("lambdas") / "requirements.txt"
-    ours = list(_own_files(source))
+    others = [source.parent / name for name in _WITH.get(function, ())]
+    ours = list(_own_files(source, *others))
     digest = _digest(ours, requirements, runtime)
     file = cache / "packages" / f"{function}-{digest[:32]}.zip"
     if not file.is_file():
@@ -101,9 +105,10 @@ def build(function: str, runtime: Runtime, cache: Path | None = None) -> Package
     return Package(function, file, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
-def _own_files(source: Path) -> Iterator[tuple[str, Path]]:
+def _own_files(*sources: Path) -> Iterator[tuple[str, Path]]:
     package = Path(fleet_sim.__file__).parent
-    yield from _tree(source, f"{source.name}/")
+    for source in sources:
+        yield from _tree(source, f"{source.name}/")
     yield "fleet_sim/__init__.py", package / "__init__.py"
     yield from _tree(package / "contract", "fleet_sim/contract/")
 

@@ -18,6 +18,7 @@ from api.problems import ProblemError, not_found
 from api.queries import BoxQuery, NearQuery
 from api.walking import straight_m
 from fleet_sim.contract import FleetSummary, Health, Problem, Spot, SpotPage, VehiclePage
+from fleet_sim.contract.trends import ALL_STREETS
 
 logger = Logger()
 app = APIGatewayHttpResolver()
@@ -121,6 +122,27 @@ def _summary(_period: int) -> FleetSummary:
     vehicles = store.scan("VEHICLES_TABLE", "state")
     spots = store.scan("SPOTS_TABLE", "belief")
     return items.summary(vehicles, spots, int(time.time() * 1e3))
+
+
+# --- trends ---------------------------------------------------------------------------------------
+
+
+@app.get("/trends")
+def trends() -> Response[str]:
+    refuse_others(_given(), ())
+    item = store.item("TRENDS_TABLE", "street", ALL_STREETS)
+    if item is None:
+        not_found("nothing was counted yet")
+    return _ok(items.trend_index(item), max_age_s=answers.STILL_S)
+
+
+@app.get("/trends/street")
+def street_trend() -> Response[str]:
+    name = queries.street_name(_given())
+    item = store.item("TRENDS_TABLE", "street", name) if name != ALL_STREETS else None
+    if item is None:
+        not_found(f"there is no trend of {name}")
+    return _ok(items.street_trend(item), max_age_s=answers.STILL_S)
 
 
 # --- the API itself -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from api.queries import BoxQuery, Cursor, Filter, NearQuery, write_token
 from api.walking import Walks, straight_m
 from fleet_sim.contract import BBox, FleetSummary, Look, Spot, SpotDetail, SpotPage, VehicleView
 from fleet_sim.contract.tables import AttributeMap, Observation, SpotBelief
+from fleet_sim.contract.trends import StreetTrend, TrendIndex
 
 ONLINE_MS = 60_000
 """A vehicle is online when the processor heard of it in this time."""
@@ -43,6 +44,14 @@ def spot_detail(item: AttributeMap) -> SpotDetail:
 
 def vehicle(item: AttributeMap) -> VehicleView:
     return _view.decode(item["state"]["S"])
+
+
+def trend_index(item: AttributeMap) -> TrendIndex:
+    return msgspec.json.decode(item["trend"]["S"], type=TrendIndex)
+
+
+def street_trend(item: AttributeMap) -> StreetTrend:
+    return msgspec.json.decode(item["trend"]["S"], type=StreetTrend)
 
 
 def is_wanted(found: Spot, wanted: Filter) -> bool:

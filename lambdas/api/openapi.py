@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.parameters import Parameter
-from api.queries import SPOT_ID, SPOTS, VEHICLES, VIN
+from api.queries import SPOT_ID, SPOTS, STREET, STREET_TREND, VEHICLES, VIN
 from fleet_sim.contract import (
     FleetSummary,
     Health,
@@ -17,6 +17,7 @@ from fleet_sim.contract import (
     VehiclePage,
     VehicleView,
 )
+from fleet_sim.contract.trends import StreetTrend, TrendIndex
 
 VERSION = "1.0.0"
 """Of the API: the first number changes when a client may break."""
@@ -106,6 +107,14 @@ OPERATIONS = (
         problems=(400, 404),
     ),
     Operation("/fleet/summary", "Counts of vehicles and spots", FleetSummary),
+    Operation("/trends", "Which streets have a trend", TrendIndex, problems=(400, 404)),
+    Operation(
+        "/trends/street",
+        "How full a street usually is, by hour of week",
+        StreetTrend,
+        query=STREET_TREND,
+        problems=(400, 404),
+    ),
     Operation("/health", "Whether the API reads its tables", Health, problems=(400, 503)),
     Operation("/openapi.json", "This document", {"type": "object"}),
 )
@@ -179,7 +188,7 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": place,
-        "required": place == "path",
+        "required": place == "path" or parameter is STREET,
         "description": parameter.about,
         "schema": parameter.schema(),
     }

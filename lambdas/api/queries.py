@@ -21,6 +21,7 @@ MAX_CELLS = 20_000
 """H3 cells a box may cover: about 2,000 km², a metropolis."""
 MAX_RADIUS_M = 2_000.0
 DEFAULT_RADIUS_M = 500.0
+MAX_NAME_BYTES = 512
 M_PER_DEG = 111_195.0
 """Mean Earth radius 6,371,009 m (IUGG) times π/180."""
 
@@ -48,9 +49,11 @@ LIMIT = Parameter(
 NEXT = Parameter("next", "`next` of the page before, with the other parameters as they were.")
 SPOT_ID = Parameter("spot_id", "Id of a spot.", pattern=ID_PATTERN)
 VIN = Parameter("vin", "Vehicle identification number.", pattern=ID_PATTERN)
+STREET = Parameter("name", "Name of a street, as `/trends` lists it.", example="1st St")
 
 SPOTS = (BBOX, LAT, LON, RADIUS, STATE, CONFIDENCE, LIMIT, NEXT)
 VEHICLES = (LIMIT, NEXT)
+STREET_TREND = (STREET,)
 
 T = TypeVar("T")
 
@@ -180,3 +183,11 @@ def read_token(text: str, kind: type[T]) -> T:
         return msgspec.json.decode(raw, type=kind)
     except (ValueError, msgspec.MsgspecError):
         bad_request("next: is not a token that this API made")
+
+
+def street_name(given: Mapping[str, str]) -> str:
+    refuse_others(given, STREET_TREND)
+    name = given.get(STREET.name, "")
+    if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+        bad_request(f"name: {len(name.encode())} bytes (allowed: 1..{MAX_NAME_BYTES})")
+    return name

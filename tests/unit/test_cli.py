@@ -205,3 +205,21 @@ def test_the_two_lists_of_exit_codes_agree() -> None:
         "generator_overloaded": ExitCode.OVERLOADED,
         "interrupted": ExitCode.INTERRUPTED,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--backfill", "36h"], "'36h' (allowed: 1d..90d, whole days)"),
+        (["--backfill", "91d"], "'91d' (allowed: 1d..90d, whole days)"),
+        (["--backfill", "soon"], "soon"),
+        (["--backfill", "2d", "--out", "x"], "--out: not together with --backfill"),
+        ([], "--out: missing"),
+    ],
+)
+def test_a_wrong_backfill_is_one_line(tmp_path: Path, options: list[str], says: str) -> None:
+    (tmp_path / "s.yaml").write_text(GOOD)
+    result = invoke("generate", tmp_path / "s.yaml", *options)
+    assert result.exit_code == 2, result.output
+    assert says in " ".join(result.output.replace("│", " ").split())
+    assert "Traceback" not in result.output

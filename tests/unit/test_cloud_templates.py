@@ -276,7 +276,7 @@ class TestData:
         assert mapping["BisectBatchOnFunctionError"] is True
 
 
-WITH_IO = {"api.py", "clients.py", "handler.py", "jobs.py", "pipeline.py", "store.py"}
+WITH_IO = {"api.py", "archive.py", "clients.py", "handler.py", "jobs.py", "pipeline.py", "store.py", "table.py"}
 """What is pure says so by not being here."""
 
 

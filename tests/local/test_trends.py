@@ -1,0 +1,99 @@
+"""Trends as deployed: an archive, the function under its role, the table, the API; and as a user
+fills them."""
+
+import datetime as dt
+import json
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from test_run import run_in, write_scenario
+
+from fleet_sim.cloud import deploy, registry
+from fleet_sim.cloud.local import Endpoints
+from fleet_sim.cloud.target import Target, open_local
+from fleet_sim.contract.trends import StreetTrend, TrendIndex
+from fleet_sim.engine import backfill
+from fleet_sim.scenario import loads
+from fleet_sim.world import build_cities
+
+SCENARIO = (
+    "name: trends\nseed: 3\ncity: {generate: {blocks: [4, 3]}}\n"
+    "fleet: [{group: cars, count: 1}]\nphases: [{name: only, duration: 10s}]\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A user's folder, in which nothing is left running."""
+    yield tmp_path
+    run_in(tmp_path, "down")
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def test_a_backfill_gives_every_street_a_week_at_once(folder: Path) -> None:
+    up = run_in(folder, "up")
+    assert up.returncode == 0, up.stderr
+    api = re.search(r"^API +(\S+)", up.stdout, re.MULTILINE)
+    assert api is not None
+    path = write_scenario(folder, "3s")
+    done = run_in(folder, "generate", path, "--backfill", "8d")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"archive: [\d,]+ messages in 192 hours", done.stdout)
+    index = msgspec.json.decode(get(f"{api[1]}/trends"), type=TrendIndex)
+    assert f"trends of {len(index.streets)} streets" in done.stdout
+    name = urllib.parse.quote(index.streets[0])
+    trend = msgspec.json.decode(get(f"{api[1]}/trends/street?name={name}"), type=StreetTrend)
+    assert len(trend.hours) == 168
+    assert sum(hour.looks for hour in trend.hours) > 0
+    assert all(hour.taken is None or 0 <= hour.taken <= 1 for hour in trend.hours)
+    again = run_in(folder, "generate", path, "--backfill", "8d")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "spot registry" not in again.stdout  # it is deployed already
+    same = msgspec.json.decode(get(f"{api[1]}/trends"), type=TrendIndex)
+    assert same.streets == index.streets
+    # An hour may have begun meanwhile; nothing is counted twice.
+    assert abs(same.looks - index.looks) <= index.looks / 50
+
+
+class TestDeployed:
+    def test_the_schedule_calls_the_function(self, deployed: Any) -> None:
+        target, outputs = deployed
+        events = target.client("events")
+        [name] = events.list_rule_names_by_target(TargetArn=self.arn(target, outputs))["RuleNames"]
+        assert events.describe_rule(Name=name)["ScheduleExpression"] == "cron(10 * * * ? *)"
+
+    def test_it_may_do_what_it_does(self, local_aws: Endpoints) -> None:
+        target = open_local(local_aws, "trending")
+        outputs = deploy.deploy(target)
+        assert self.invoke(target, outputs) == {"hours": 0, "records": 0, "streets": 0, "left": 0}
+        scenario = loads(SCENARIO)
+        registry.upload(target, outputs, build_cities(scenario)[0].to_registry())
+        hour = next(backfill.hours(scenario, 1, dt.datetime(2026, 6, 2, tzinfo=dt.UTC)))
+        s3 = target.client("s3")
+        s3.put_object(Bucket=outputs.data_bucket, Key=hour.key, Body=hour.body)
+        told = self.invoke(target, outputs)
+        assert (told["hours"], told["records"]) == (1, hour.records)
+        index = msgspec.json.decode(get(f"{outputs.api_url}/trends"), type=TrendIndex)
+        assert (len(index.streets), index.first_ms) == (told["streets"], 1_780_272_000_000)
+        deploy.delete(target)
+
+    def arn(self, target: Target, outputs: deploy.StackOutputs) -> str:
+        client = target.client("lambda")
+        found = client.get_function_configuration(FunctionName=outputs.trends_function)
+        return found["FunctionArn"]
+
+    def invoke(self, target: Target, outputs: deploy.StackOutputs) -> Any:
+        answer = target.client("lambda").invoke(FunctionName=outputs.trends_function, Payload=b"{}")
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        return json.loads(answer["Payload"].read())
