@@ -45,7 +45,7 @@ class StreetTrend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrendIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which streets have a trend, and what it rests on."""
+    """All streets together, which streets have a trend of their own, and what it rests on."""
 
     city: str
     timezone: str
@@ -57,6 +57,8 @@ class TrendIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last_ms: int | None
     as_of_ms: int
     """When it was counted."""
+    hours: list[HourTrend]
+    """All streets together: 168, from Monday 00:00 local time on."""
 
 
 def trend_item(key: str, document: StreetTrend | TrendIndex) -> AttributeMap:

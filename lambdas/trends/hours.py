@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from fleet_sim.contract.trends import (
@@ -51,6 +51,7 @@ class Weeks:
         self.city, self.timezone = city, timezone
         self._zone = ZoneInfo(timezone)
         self._slots: dict[str, list[list[int]]] = {}
+        self._whole = [[0, 0] for _ in range(HOURS_A_WEEK)]
         self._slot_of: dict[int, int] = {}
         self._hours_ms: set[int] = set()
         self.looks = 0
@@ -63,9 +64,10 @@ class Weeks:
             slots = self._slots.get(line.street)
             if slots is None:
                 slots = self._slots[line.street] = [[0, 0] for _ in range(HOURS_A_WEEK)]
-            slot = slots[self._slot(line.hour_ms)]
-            slot[0] += line.looks
-            slot[1] += line.taken
+            at = self._slot(line.hour_ms)
+            for slot in (slots[at], self._whole[at]):
+                slot[0] += line.looks
+                slot[1] += line.taken
             self.looks += line.looks
             self._hours_ms.add(line.hour_ms)
 
@@ -78,11 +80,7 @@ class Weeks:
 
     def streets(self) -> Iterator[StreetTrend]:
         for street, slots in sorted(self._slots.items()):
-            hours = [
-                HourTrend(looks, round(taken / looks, 4) if looks else None)
-                for looks, taken in slots
-            ]
-            yield StreetTrend(street, self.timezone, hours)
+            yield StreetTrend(street, self.timezone, _shares(slots))
 
     def index(self, now_ms: int) -> TrendIndex:
         return TrendIndex(
@@ -93,7 +91,12 @@ class Weeks:
             first_ms=min(self._hours_ms, default=None),
             last_ms=max(self._hours_ms, default=None),
             as_of_ms=now_ms,
+            hours=_shares(self._whole),
         )
+
+
+def _shares(slots: Iterable[Sequence[int]]) -> list[HourTrend]:
+    return [HourTrend(looks, round(taken / looks, 4) if looks else None) for looks, taken in slots]
 
 
 # --- objects --------------------------------------------------------------------------------------

@@ -276,7 +276,16 @@ class TestData:
         assert mapping["BisectBatchOnFunctionError"] is True
 
 
-WITH_IO = {"api.py", "archive.py", "clients.py", "handler.py", "jobs.py", "pipeline.py", "store.py", "table.py"}
+WITH_IO = {
+    "api.py",
+    "archive.py",
+    "clients.py",
+    "handler.py",
+    "jobs.py",
+    "pipeline.py",
+    "store.py",
+    "table.py",
+}
 """What is pure says so by not being here."""
 
 

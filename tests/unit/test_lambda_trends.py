@@ -111,6 +111,9 @@ def test_a_week_is_what_it_was(cloud: Cloud) -> None:
             looks[slot] += hour.looks
             taken[slot] += hour.looks * (hour.taken or 0.0)
     assert looks.sum() == index.looks > 1_000
+    assert [hour.looks for hour in index.hours] == looks.tolist()
+    for hour, whole in zip(index.hours, taken, strict=True):
+        assert hour.taken == pytest.approx(whole / hour.looks, abs=1e-3) if hour.looks else True
     assert (looks[12:60] > 0).all()
     assert not looks[:12].any()
     assert not looks[60:].any()
