@@ -41,7 +41,7 @@ NEAR_CM, FAR_CM = 170, 430
 LOST, CLUTTER = 0.03, 0.2
 """Share of a car's echoes that are lost, and of a free place's samples that hear what is behind."""
 FIX_SIGMA_M = 1.5
-"""Along and across, the same for a whole pass."""
+"""East and north, the same for a car's whole hour."""
 SWING = np.array([[1.2, 13.0], [0.5, 14.0], [0.7, 2.0], [1.3, 12.0]])
 """By district (`districts.NAMES`): amplitude in log-odds, and the fullest hour, local time: houses
 fill in the evening, work and shops by day."""
@@ -102,13 +102,14 @@ class _Survey:
         start_ms = round(begin.timestamp() * 1e3)
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, start_ms // 3_600_000]))
         taken = rng.random(usual.size) < usual
+        bias = rng.normal(0.0, FIX_SIGMA_M, (len(self._vins), 2))
         edges = rng.choice(self._edges, self._passes, replace=False)
         seq = [0] * len(self._vins)
         lines: list[bytes] = []
         for k, edge in enumerate(edges.tolist()):
             car = k % len(self._vins)
             at_ms = start_ms + 3_600_000 * k // self._passes
-            for record in self._drive(rng, edge, taken, car, at_ms, seq):
+            for record in self._drive(rng, edge, taken, car, at_ms, seq, bias[car]):
                 number = str(start_ms * 1000 + len(lines))
                 lines.append(
                     msgspec.json.encode(
@@ -136,6 +137,7 @@ class _Survey:
         car: int,
         at_ms: int,
         seq: list[int],
+        bias: FloatArray,
     ) -> Iterator[RuleRecord]:
         """One pass along a lane, a message each `PERIOD_S`."""
         roads = self._city.roads
@@ -144,9 +146,8 @@ class _Survey:
         ages = np.arange(messages * per) + 1.0
         along = ages * SPEED_MPS / RATE_HZ
         sonar = self._listen(rng, edge, along, taken).tolist()
-        where = along[per - 1 :: per] + rng.normal(0.0, FIX_SIGMA_M)
-        x, y = roads.point(np.full(messages, edge), where, rng.normal(0.0, FIX_SIGMA_M))
-        lat, lon = self._city.projection.to_degrees(x, y)
+        x, y = roads.point(np.full(messages, edge), along[per - 1 :: per])
+        lat, lon = self._city.projection.to_degrees(x + bias[0], y + bias[1])
         for k in range(messages):
             seq[car] += 1
             ts = at_ms + round((k + 1) * PERIOD_S * 1e3)

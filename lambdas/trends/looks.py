@@ -76,10 +76,13 @@ class Replay:
     def _advance(self, of: tuple[str, str], records: Iterable[RuleRecord]) -> Iterator[Look]:
         run, vin = of
         held = self._tracks.get(of) or track.Track(run)
-        self._tracks[of], stretches = track.advance(held, run, records, self._index.near_cm)
+        kept, stretches = track.advance(held, run, records, self._index.near_cm)
+        error = kept.error
         for stretch in stretches:
-            for spot_id, seen in matching.judge(self._index, vin, stretch):
+            found, error = matching.judge(self._index, vin, stretch, error)
+            for spot_id, seen in found:
                 yield self._look(spot_id, seen)
+        self._tracks[of] = msgspec.structs.replace(kept, error=error)
 
     def _look(self, spot_id: str, seen: Observation) -> Look:
         return Look(self._index.by_id[spot_id].street, seen.ts, seen.llr > 0)
