@@ -9,7 +9,7 @@ but never before what left earlier: TCP keeps the order. Both ways alike.
 
 import asyncio
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fleet_sim.transport.layer import Layer
@@ -40,10 +40,17 @@ would count."""
 
 
 class Air:
-    """Radio links of `vehicles` vehicles. Times are s on the clock of `loop`."""
+    """Radio links of `vehicles` vehicles. Times are s on the clock of `loop`. `short`: as `Sockets`
+    has it."""
 
-    def __init__(self, vehicles: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        vehicles: int,
+        loop: asyncio.AbstractEventLoop,
+        short: Callable[[int, bytes, int], bool] = lambda i, data, size: False,
+    ) -> None:
         self.loop = loop
+        self.short = short
         self.half_rtt_s = [0.0] * vehicles
         self.up_s_a_byte = [0.0] * vehicles
         self.down_s_a_byte = [0.0] * vehicles
@@ -171,6 +178,7 @@ class AirLayer(Layer):
         "_up_free_s",
         "_up_full",
         "_up_last_s",
+        "short",
     )
 
     def __init__(self, above: asyncio.Protocol, air: Air, i: int) -> None:
@@ -191,6 +199,8 @@ class AirLayer(Layer):
         self._told = False  # ... those above to pause
         self._blocked = False  # from a stall until TCP's first try after it
         self._blocked_s = 0.0
+        self.short = -1
+        """Its number on the short way; -1 is none."""
         air.layers[i] = self
         if air.stalled[i]:
             self.stall()
@@ -250,6 +260,8 @@ class AirLayer(Layer):
         elif self._blocked:
             self._held_down.append(what)
         elif type(what) is not Mark:
+            if self.short >= 0 and self._air.short(self.short, what, len(what)):  # type: ignore[arg-type]
+                return
             self._above.data_received(what)  # type: ignore[arg-type]
         elif what is Mark.OPEN:
             self._above.connection_made(self)
@@ -328,6 +340,16 @@ class AirLayer(Layer):
         if free_s - now_s > SEND_BUFFER * s_a_byte and not self._up_full:
             self._up_full = True
             self._tell()
+
+    def send(self, data: bytes) -> int:
+        """As a socket's, for the short way: those above are told in time when it is full."""
+        self.write(data)
+        return len(data)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether those above have to wait."""
+        return self._told
 
     def close(self) -> None:
         """After all that was written."""

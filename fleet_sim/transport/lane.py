@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fleet_sim.transport import packing
+from fleet_sim.transport.air import AirLayer
 from fleet_sim.transport.base import Listener
 from fleet_sim.transport.sockets import Wire
 from fleet_sim.vehicle import Message
@@ -21,7 +22,7 @@ class Line(NamedTuple):
     """What the lane needs of a connection."""
 
     send: Callable[[bytes], int]
-    """The socket's own."""
+    """The socket's own, or the radio's before it."""
     topic: str
     """The only one that goes this way ..."""
     topic_bytes: bytes
@@ -109,7 +110,7 @@ class Lane:
                     blocked(data, sent, None)
             on_sent(message.token, t_ns, False)
 
-    def acknowledged(self, i: int, data: bytearray, size: int) -> bool:
+    def acknowledged(self, i: int, data: bytes | bytearray, size: int) -> bool:
         """The first `size` bytes of `data` came in for vehicle i. Whether they are the PUBACK of
         what flies, and nothing else; then it is told."""
         message = self._flying[i]
@@ -145,7 +146,7 @@ def _head_0(size: int) -> bytes:
 
 
 def line_of(
-    wire: Wire,
+    wire: Wire | AirLayer,
     topic: str,
     topic_bytes: bytes,
     properties: bytes,

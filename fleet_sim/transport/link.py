@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 import mqtt5
 
 from fleet_sim.transport import packing
+from fleet_sim.transport.air import AirLayer
 from fleet_sim.transport.lane import line_of
 from fleet_sim.transport.layer import Layer
 from fleet_sim.transport.limits import Limits, limits_of
@@ -184,7 +185,7 @@ class Link(asyncio.Protocol):
         """Let messages take the short way from here on, if all is well."""
         wire, session = self._transport, self._session
         if (
-            type(wire) is Wire  # not TLS, WebSocket or a radio, which have their own to do
+            isinstance(wire, Wire | AirLayer)  # not TLS or WebSocket, which have their own to do
             and session.idle
             and self._aliases is None
             and not (self._over or wire.waiting or self._buffer or self._ping_sent_s)
@@ -199,7 +200,7 @@ class Link(asyncio.Protocol):
     def leave_lane(self) -> None:
         """Whatever happens is the session's again, as if it had sent what flies."""
         wire = self._transport
-        if type(wire) is Wire and wire.short >= 0:
+        if isinstance(wire, Wire | AirLayer) and wire.short >= 0:
             wire.short = -1
             lane = self._owner.lane
             if (flies := lane.leave(self._i)) is not None:

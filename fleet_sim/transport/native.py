@@ -107,7 +107,7 @@ class NativeTransport:
         downlink_bps: Iterable[float],
     ) -> None:
         if self._air is None:
-            self._air = Air(len(self._client_ids), self.loop)
+            self._air = Air(len(self._client_ids), self.loop, self.lane.acknowledged)
         self._air.shape(vehicles, rtt_s, uplink_bps, downlink_bps)
 
     def stall(self, i: int) -> None:

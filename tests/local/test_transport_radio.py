@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import mqtt5
+import pytest
 from transport_bench import Bench, message, on_both_loops, once_each, until
 
 from fleet_sim.transport import NativeTransport
@@ -32,6 +33,31 @@ async def test_a_round_trip_takes_as_long_as_the_radio_says(bench: Bench) -> Non
     assert loop.time() - begin >= 0.1
     await until(lambda: bench.seen.acked == [1])
     assert loop.time() - begin >= 0.2
+
+
+@on_both_loops
+async def test_what_takes_the_short_way_crosses_the_radio_too(bench: Bench) -> None:
+    transport = await over_the_air(bench, rtt_s=0.2)
+    transport.publish(0, message(1))
+    await until(lambda: all(transport.lane.lines))
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    transport.publish_many([0], [message(2)])
+    await until(lambda: bench.seen.acked == [1, 2])
+    assert loop.time() - begin >= 0.2
+    assert all(transport.lane.lines)
+    bench.broker.acknowledge = False
+    transport.publish_many([0], [message(3)])
+    await until(lambda: bench.broker.tokens() == [1, 2, 3])
+    transport.stall(0)
+    bench.broker.last("v0").release()
+    transport.publish_many([0], [message(4)])
+    assert transport.backlog() == (1, 1)
+    transport.restore(0)
+    await until(lambda: bench.broker.tokens() == [1, 2, 3, 4])
+    bench.broker.last("v0").release()
+    await until(lambda: bench.seen.acked == [1, 2, 3, 4])
+    assert not any(packet.duplicate for packet in bench.broker.publishes())
 
 
 @on_both_loops
@@ -139,9 +165,13 @@ async def test_a_reset_in_a_stall_is_found_out_when_the_radio_is_back(bench: Ben
     await until(lambda: transport.online == 1)
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["one by one", "many at once"])
 @on_both_loops
-async def test_radios_that_come_and_go_lose_nothing_and_keep_the_order(bench: Bench) -> None:
+async def test_radios_that_come_and_go_lose_nothing_and_keep_the_order(
+    bench: Bench, many: bool
+) -> None:
     n, rounds = 8, 40
+    short = 0
     dice = random.Random(5)
     transport = await over_the_air(bench, n, rtt_s=0.01)
     token = 0
@@ -149,6 +179,12 @@ async def test_radios_that_come_and_go_lose_nothing_and_keep_the_order(bench: Be
         i = dice.randrange(n)
         act = dice.choice([transport.stall, transport.restore, lambda i: transport.sever(i, "x")])
         act(i)
+        if many:
+            short += sum(line is not None for line in transport.lane.lines)
+            transport.publish_many(range(n), [message(token + i) for i in range(n)])
+            token += n
+            await asyncio.sleep(dice.choice([0.005, 0.04]))
+            continue
         for vehicle in range(n):
             transport.publish(vehicle, message(token))
             token += 1
@@ -159,6 +195,7 @@ async def test_radios_that_come_and_go_lose_nothing_and_keep_the_order(bench: Be
     once_each(bench.seen.acked)
     for i in range(n):
         expected = list(range(i, token, n))
+        assert bool(short) == many
         assert bench.broker.first_tokens_by_client()[f"v{i}"] == expected
 
 
