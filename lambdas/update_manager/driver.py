@@ -31,6 +31,8 @@ from update_manager.store import Held, Store
 WHO = "update_manager"
 ROUNDS = 8
 """Decisions in a row at most: one may make the next one possible."""
+BUDGET_S = 40.0
+"""No new command after so long: the function has 60 s, and what is left is decided again."""
 LISTED_JOBS = 50
 """Jobs whose executions one tick lists at most; the next one goes on from there."""
 
@@ -96,6 +98,7 @@ class Driver:
         if held is not None and reconcile and held.campaign.state not in ENDED:
             self._reconcile(held.campaign)
         wait_s, before = logic.MIN_WAIT_S, None
+        until_s = self._now_s() + BUDGET_S
         for _ in range(ROUNDS):
             if held is None:
                 return None
@@ -110,7 +113,10 @@ class Driver:
             elif not decision.commands or decision.commands == before:
                 break  # nothing follows, or the service has not answered yet
             before = decision.commands
-            if not self._do(held, decision.commands):
+            if self._now_s() > until_s:
+                wait_s = logic.MIN_WAIT_S
+                break
+            if not self._do(held, decision.commands, until_s):
                 held = self._store.read(campaign_id)
         if held is None:
             return None
@@ -147,7 +153,9 @@ class Driver:
         laid_out, sizes, ineligible = planning.lay_out(
             campaign.id, campaign.request, campaign.plan, vehicles
         )
-        self._store.plan(campaign.id, laid_out)
+        # Who was killed in the middle of it has left some.
+        there = {target.thing for target in self._store.targets(campaign.id, len(sizes))}
+        self._store.plan(campaign.id, [t for t in laid_out if t.thing not in there])
         now_s = self._now_s()
         event = Event.STARTED if sizes else Event.FINISHED
         moved = msgspec.structs.replace(
@@ -181,12 +189,14 @@ class Driver:
 
     # -- commands ---------------------------------------------------------------------------------
 
-    def _do(self, held: Held, commands: Sequence[logic.Command]) -> bool:
-        """Whether the campaign still was what was decided upon."""
+    def _do(self, held: Held, commands: Sequence[logic.Command], until_s: float) -> bool:
+        """Whether the campaign still was what was decided upon, and there was time for all."""
         moves = [(c.old, c.new) for c in commands if isinstance(c, Save)]
         saved = self._store.save_all(held.campaign.id, moves)
         stale = {old.thing for (old, _), done in zip(moves, saved, strict=True) if not done}
         for command in commands:
+            if self._now_s() > until_s:
+                return False
             if isinstance(command, StartJob):
                 # Read again before each: a pause or an abort stops new starts at once.
                 now = self._store.read(held.campaign.id)

@@ -86,7 +86,7 @@ def _events(messages: list[dict[str, Any]]) -> dict[str, Any]:
             if (campaign_id := _event(message["body"])) is not None:
                 to_drive.setdefault(campaign_id, []).append(message["messageId"])
         except Exception:
-            logger.exception("event failed", message=message["messageId"])
+            logger.exception("event failed", message_id=message["messageId"])
             failures.append(message["messageId"])
     for campaign_id, ids in to_drive.items():
         try:
