@@ -277,7 +277,7 @@ def rehearse(
 
     loaded = load_for_run(scenario, Options(vehicles=vehicles, overrides=overrides))
     outcome = drive(loaded)
-    results = campaign_thresholds(loaded.thresholds, outcome)
+    results = campaign_thresholds(loaded.conditions, outcome)
     if as_json:
         click.echo(msgspec.json.encode(outcome))
     else:

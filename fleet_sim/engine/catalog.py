@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fleet_sim.measure import ota
+from fleet_sim.measure import live, ota
 from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.thresholds import check_threshold
 from fleet_sim.scenario import Catalog, Scenario, json_schema, load
@@ -39,10 +39,22 @@ METRICS = (
 )
 """Names of all that a run may measure; what it does measure depends on the target."""
 
+LIVE_METRICS = (
+    live.STAGE_SENT,
+    live.STAGE_ACKNOWLEDGED,
+    live.STAGE_VISIBLE,
+    live.SERVICE,
+    live.LATENESS,
+    "messages",
+    "reconnects",
+    "probe_timeouts",
+)
+"""Those that `engine/guard.py` knows while a run goes on."""
+
 
 def known_names() -> Catalog:
     """What a scenario may refer to."""
-    return msgspec.structs.replace(catalog(), metrics=METRICS)
+    return msgspec.structs.replace(catalog(), metrics=METRICS, live_metrics=LIVE_METRICS)
 
 
 def load_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:

@@ -90,7 +90,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     )
     histograms = stage_histograms(columns.intended_ns, times)
     service = service_histogram(columns)
-    thresholds = {**ALWAYS, **scenario.thresholds} if audited else dict(scenario.thresholds)
+    thresholds = {**ALWAYS, **scenario.conditions} if audited else scenario.conditions
     wanted = {name: sorted(found) for name, found in percentiles_needed(thresholds).items()}
     metrics: dict[str, dict[str, float]] = {
         **stage_metrics(histograms, service, wanted),

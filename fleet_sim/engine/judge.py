@@ -48,6 +48,8 @@ def judge(
                 f"{held} of {len(results)} thresholds held, of a load that was not the scenario's"
             )
         return "generator_overloaded", [*died, *overload, *broken]
+    if watch.stopped is Stop.THRESHOLD:
+        return "threshold_broken", [f"the run ended early: {watch.reason}", *broken]
     return ("threshold_broken", broken) if broken else ("passed", [])
 
 

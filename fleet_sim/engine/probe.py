@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import aiohttp
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from fleet_sim.contract import FleetSummary, VehicleView
 from fleet_sim.engine.shard import Shard
+from fleet_sim.measure.live import LiveHistogram, LiveStats
 
 START_EVERY_S = 0.5
 SUMMARY_EVERY_S = 5.0
@@ -77,6 +79,7 @@ class VisibleProbe:
         self._asks_occupancy = shard.share.number == 0
         self.occupancy: list[tuple[int, float]] = []
         """When the API was asked, and the share of the known spots that it said is taken."""
+        self._live, self._told = LiveHistogram(), 0
         self._open: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Semaphore(MAX_REQUESTS)
         self._asking: asyncio.Task[None] | None = None
@@ -166,6 +169,15 @@ class VisibleProbe:
             return None
         intended_ns = self._shard.ledger.column("intended_ns")
         return float(np.median([(self.visible_ns[r] - int(intended_ns[r])) / 1e6 for r in rows]))
+
+    def seen_so_far(self) -> LiveStats:
+        """How long it took of all that were seen."""
+        fresh = list(islice(self.visible_ns.items(), self._told, None))
+        self._told += len(fresh)
+        if fresh:
+            rows, at_ns = np.array(fresh, np.int64).T
+            self._live.record_ns(at_ns - self._shard.ledger.column("intended_ns")[rows])
+        return self._live.snapshot()
 
     def times(self, rows: int) -> tuple[NDArray[np.int64], ...]:
         """`stored_ns` and `visible_ns`, int64 `[rows]` of the ledger; 0 where unknown."""

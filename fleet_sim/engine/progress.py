@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fleet_sim.engine.status import Status
 from fleet_sim.engine.supervisor import Supervisor
+from fleet_sim.measure.thresholds import ThresholdResult
 from fleet_sim.scenario import Scenario
 
 PLAIN_EVERY_S = 10.0
@@ -75,6 +76,8 @@ class LiveView:
         self._supervisor = supervisor
         self._status = Status()
         self._next_plain = 0.0
+        self.results: list[ThresholdResult] = []
+        """Thresholds so far."""
         self.notice = ""
         """Shown in red below the figures."""
 
@@ -135,6 +138,9 @@ class LiveView:
         if now.stalls:
             figures.append(("stalls taken", f"{now.occupied / now.stalls:.0%}"))
         figures.append(("driving", str(now.driving)))
+        if self.results:
+            held = sum(result.passed for result in self.results)
+            figures.append(("thresholds held", f"{held}/{len(self.results)}"))
         if shards > 1:
             figures.append(("shards", f"{len(self._supervisor.living)}/{shards}"))
         return figures

@@ -22,6 +22,7 @@ from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.costing import DEFAULT_REGION
 from fleet_sim.engine.endpoint import parse_all
 from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.engine.outages import BrokerFaults, check_faults
@@ -296,7 +297,8 @@ async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
     clock = MonotonicEpoch()
     console, folder = this.console, this.folder
     supervisor = Supervisor(_hosts(this, link, clock), clock, this.name)
-    watch = Watch(this.backend, supervisor, LiveView(console, this.scenario, supervisor), folder)
+    view = LiveView(console, this.scenario, supervisor)
+    watch = Watch(this.backend, supervisor, view, folder, Guard(this.scenario))
 
     def on_lost(text: str) -> None:
         folder.log("shard_lost", text=text)
@@ -362,12 +364,16 @@ async def _drain(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
             expected = await supervisor.drain(INTERRUPTED_DRAIN_S)
             await _cloud_drained(this, expected, steps, INTERRUPTED_CLOUD_S)
             return
-        if watch.stopped:
+        if watch.stopped and watch.stopped is not Stop.THRESHOLD:
             steps.step("draining")
             expected = await supervisor.drain(OVERLOADED_DRAIN_S)
             await _cloud_drained(this, expected, steps, OVERLOADED_CLOUD_S)
             return
-        await watch.unless_stopped(_drain_all(this, supervisor, steps))
+        work = _drain_all(this, supervisor, steps)
+        if watch.stopped:  # by a threshold: the target is well, and what was sent is worth waiting
+            await work
+        else:
+            await watch.unless_stopped(work)
 
 
 async def _drain_all(this: _Run, supervisor: Supervisor, steps: ConsoleSteps) -> None:

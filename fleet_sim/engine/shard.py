@@ -21,6 +21,7 @@ from fleet_sim.engine.pacing import Schedule
 from fleet_sim.engine.radio import Radio
 from fleet_sim.engine.status import RECONNECT_S, Sample, Status, p99_ms, resident_mb
 from fleet_sim.measure.ledger import DropCause, Ledger
+from fleet_sim.measure.live import LATENESS, LiveHistogram, LiveLedger, LiveStats
 from fleet_sim.scenario import Scenario
 from fleet_sim.transport import ConnectError, Listener, Transport
 from fleet_sim.vehicle import Message
@@ -134,6 +135,8 @@ class Shard:
         self.duration_ns = duration_ns(scenario)
         self.scheduled_total = sum(outbox.schedule.total for outbox in self._outboxes)
         self.ledger = Ledger(max(1, self.scheduled_total), ledger_folder)
+        self._live = LiveLedger(self.ledger, self._unconfirmed)
+        self._live_lateness, self._lateness_told = LiveHistogram(), 0
         # No call in between: it happens with every message.
         self.on_sent: Callable[[int, int, bool], None] = self.ledger.sent
         self.on_acknowledged: Callable[[int, int, int], None] = self.ledger.acked
@@ -232,9 +235,7 @@ class Shard:
         """Messages that the cloud should have by now: acknowledged ones, and those sent with QoS 0,
         which nobody acknowledges."""
         columns = self.ledger.columns()
-        # Ids ascend: a share lists groups in order, and vehicles in order within.
-        mine = np.searchsorted(self.share.ids, columns.vehicle)
-        unconfirmed = self.qos0[mine] & (columns.sent_ns != 0)
+        unconfirmed = self._unconfirmed(columns.vehicle) & (columns.sent_ns != 0)
         return int((columns.acknowledged | unconfirmed).sum())
 
     def failure_reasons(self) -> str:
@@ -285,7 +286,21 @@ class Shard:
             rss_mb=resident_mb(),
             overloaded=self.overloaded,
             failures=dict(self.transport.failures.most_common(3)),
+            reconnects=sum(sample.attempts for sample in self.samples),
+            live=self._measured(),
         )
+
+    def _measured(self) -> dict[str, LiveStats]:
+        fresh = self.lateness_ns[self._lateness_told :]
+        self._lateness_told += len(fresh)
+        for batch in fresh:
+            self._live_lateness.record_ns(batch)
+        return {**self._live.look(), LATENESS: self._live_lateness.snapshot()}
+
+    def _unconfirmed(self, vehicles: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Which of these, by index in the fleet, publish with QoS 0. Ids ascend: a share lists
+        groups in order, and vehicles in order within."""
+        return self.qos0[np.searchsorted(self.share.ids, vehicles)]
 
     async def run(self, t0_ns: int | None = None) -> None:
         """Step and publish until the phases are over or `stop_requested`. The first phase begins at

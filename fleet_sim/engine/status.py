@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet_sim.measure.live import LiveStats, merged
+
 RECONNECT_S = 10.0
 """A vehicle may take so long to come back once its radio does: the backoff has grown meanwhile."""
 
@@ -57,6 +59,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Why it gave up its schedule; empty while it holds it."""
     failures: dict[str, int] = {}
     """Most frequent reasons why connections failed."""
+    reconnects: int = 0
+    """Attempts to connect since the first phase began."""
+    probe_timeouts: int | None = None
+    """Messages that the API did not show within a minute; null without a probe."""
+    live: dict[str, LiveStats] = {}
+    """By metric with tags: what was measured so far."""
 
     def reasons(self) -> str:
         """Why connections failed so far, most frequent first, as the end of a sentence."""
@@ -73,7 +81,8 @@ def total(parts: Sequence[Status]) -> Status:
     summed: dict[str, Any] = {
         name: sum(getattr(part, name) for part in parts)
         for name in Status.__struct_fields__
-        if not name.endswith("_ms") and name not in ("overloaded", "failures")
+        if not name.endswith("_ms")
+        and name not in ("overloaded", "failures", "probe_timeouts", "live")
     }
     for name in ("lateness_p99_ms", "acknowledged_p99_ms", "visible_p50_ms"):
         known = [value for part in parts if (value := getattr(part, name)) is not None]
@@ -82,7 +91,18 @@ def total(parts: Sequence[Status]) -> Status:
     for part in parts:
         failures.update(part.failures)
     overloaded = next((part.overloaded for part in parts if part.overloaded), "")
-    return Status(**summed, overloaded=overloaded, failures=dict(failures))
+    timeouts = [part.probe_timeouts for part in parts if part.probe_timeouts is not None]
+    live = {
+        name: merged([part.live[name] for part in parts if name in part.live])
+        for name in dict.fromkeys(name for part in parts for name in part.live)
+    }
+    return Status(
+        **summed,
+        overloaded=overloaded,
+        failures=dict(failures),
+        probe_timeouts=sum(timeouts) if timeouts else None,
+        live=live,
+    )
 
 
 def sum_samples(series: Sequence[Sequence[Sample]], stalls: Sequence[int]) -> list[Sample]:

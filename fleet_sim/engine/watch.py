@@ -7,6 +7,7 @@ from typing import Any
 
 from fleet_sim.engine.backend import Backend
 from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import WorkerError
 from fleet_sim.engine.progress import LiveView
 from fleet_sim.engine.supervisor import Supervisor
@@ -23,6 +24,7 @@ class Stop(enum.Enum):
     INTERRUPTED = "interrupted"
     TARGET = "target"
     OVERLOAD = "overload"
+    THRESHOLD = "threshold"
     BUG = "bug"
 
 
@@ -30,13 +32,19 @@ class Watch:
     """Ends the run when it must, and keeps the outages that explain what is missing."""
 
     def __init__(
-        self, backend: Backend, supervisor: Supervisor, view: LiveView, folder: RunFolder
+        self,
+        backend: Backend,
+        supervisor: Supervisor,
+        view: LiveView,
+        folder: RunFolder,
+        guard: Guard | None = None,
     ) -> None:
         self.stopped: Stop | None = None
         self.reason = ""
         self.outages: list[Outage] = []
         """Times in which fewer than half of those with a radio link were online."""
         self.view = view
+        self.guard = guard
         self._backend = backend
         self._supervisor = supervisor
         self._folder = folder
@@ -109,6 +117,11 @@ class Watch:
         if not supervisor.living:
             self.stop(Stop.OVERLOAD, "every shard has died")
             return
+        if self.guard is not None:
+            elapsed_s = (supervisor.clock.now_ns() - supervisor.t0_ns) / 1e9
+            if broken := self.guard.look(status, elapsed_s):
+                self.stop(Stop.THRESHOLD, broken)
+            self.view.results = self.guard.results
         self._note_outage(status.connected, over=status.connected >= status.reachable / 2)
         if status.connected or not status.reachable or self._backend.broken:
             self._offline_s = 0.0

@@ -15,6 +15,7 @@ from fleet_sim.engine.leavings import Facts, Leavings
 from fleet_sim.engine.probe import VisibleProbe
 from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.status import Sample, Status
+from fleet_sim.measure.live import STAGE_VISIBLE
 from fleet_sim.scenario import Scenario
 from fleet_sim.transport import (
     ConnectError,
@@ -138,7 +139,12 @@ class Worker:
         """How it goes, and the samples since the last call."""
         status = self.shard.status()
         if self.probe is not None:
-            status = msgspec.structs.replace(status, visible_p50_ms=self.probe.visible_p50_ms())
+            status = msgspec.structs.replace(
+                status,
+                visible_p50_ms=self.probe.visible_p50_ms(),
+                probe_timeouts=self.probe.timed_out,
+                live={**status.live, STAGE_VISIBLE: self.probe.seen_so_far()},
+            )
         new = self.shard.samples[self._told :]
         self._told += len(new)
         return status, new

@@ -24,6 +24,7 @@ from fleet_sim.scenario.problems import Problem, ScenarioError
 from fleet_sim.scenario.resizing import scale_fleet, with_duration
 from fleet_sim.scenario.schema import json_schema
 from fleet_sim.scenario.starter import starter_text, write_starter
+from fleet_sim.scenario.threshold import Threshold
 from fleet_sim.scenario.units import ByteSize, Duration, Fraction, Length, Speed, dec_hook, enc_hook
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "ScenarioError",
     "Speed",
     "TelemetrySettings",
+    "Threshold",
     "TlsOptions",
     "VehicleGroup",
     "Will",

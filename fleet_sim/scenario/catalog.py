@@ -18,3 +18,5 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     """Places in a city that draw a crowd."""
     metrics: tuple[str, ...] = ()
     """Metrics that a threshold may be about, without their tags."""
+    live_metrics: tuple[str, ...] = ()
+    """Metrics, with their tags, that are known while a run goes on."""

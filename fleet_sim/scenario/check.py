@@ -10,6 +10,7 @@ from fleet_sim.scenario.model import Scenario
 from fleet_sim.scenario.mqtt import check_mqtt
 from fleet_sim.scenario.presets import OWN_KINDS
 from fleet_sim.scenario.problems import Path, unknown_name
+from fleet_sim.scenario.threshold import Threshold
 from fleet_sim.scenario.units import Duration, shown
 
 CheckThreshold: TypeAlias = Callable[[str, str], None]
@@ -202,11 +203,21 @@ def _thresholds(
             continue
         if check_threshold is None:
             continue
-        for i, condition in enumerate(conditions):
+        for i, rule in enumerate(conditions):
+            condition = rule.threshold if isinstance(rule, Threshold) else rule
             try:
                 check_threshold(metric, condition)
             except ValueError as error:
                 yield ("thresholds", metric, i), " ".join(str(error).split())
+                continue
+            live = catalog.live_metrics if catalog else ()
+            ends = isinstance(rule, Threshold) and rule.abort_on_fail
+            if ends and live and metric.replace(" ", "") not in live:
+                yield (
+                    ("thresholds", metric, i, "abort_on_fail"),
+                    f"{shown(metric)} is known only when the run is over "
+                    f"(allowed: {', '.join(live)})",
+                )
 
 
 def related(path: Path, parents: Iterable[Path]) -> bool:

@@ -26,6 +26,7 @@ from fleet_sim.scenario.strict import (
     VehicleName,
 )
 from fleet_sim.scenario.strict import Strict as _Strict
+from fleet_sim.scenario.threshold import Threshold
 from fleet_sim.scenario.units import Duration, Fraction, Length, Speed
 from fleet_sim.scenario.weather import Weather, WeatherChange
 
@@ -264,7 +265,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """How vehicles speak MQTT to the broker."""
     campaign: Campaign | None = None
     """An update of the firmware; unset: there is none."""
-    thresholds: dict[str, Annotated[tuple[str, ...], Meta(min_length=1)]] = field(
+    thresholds: dict[str, Annotated[tuple[str | Threshold, ...], Meta(min_length=1)]] = field(
         default_factory=dict
     )
     """Metric (`name{tag:value}`) to conditions (`p(95)<2000`), in k6's syntax. One that does not
@@ -276,6 +277,14 @@ class Scenario(_Strict, frozen=True, kw_only=True):
             parking = msgspec.structs.replace(first.parking, occupancy=DEFAULT_OCCUPANCY)
             first = msgspec.structs.replace(first, parking=parking)
             msgspec.structs.force_setattr(self, "phases", (first, *rest))
+
+    @property
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """The thresholds' conditions by metric."""
+        return {
+            metric: tuple(r.threshold if isinstance(r, Threshold) else r for r in rules)
+            for metric, rules in self.thresholds.items()
+        }
 
     @property
     def vehicles(self) -> int:

@@ -41,9 +41,9 @@ class Fit:
             if isinstance(kind, inspect.Metadata):
                 extra, kind = {**extra, **(kind.extra or {})}, kind.type
             elif isinstance(kind, inspect.UnionType):
-                if node.value is None:
+                if node.value is None and any(_is_none(t) for t in kind.types):
                     return None
-                (kind,) = (t for t in kind.types if not isinstance(t, inspect.NoneType))
+                kind = _meant(node, [t for t in kind.types if not _is_none(t)])
             else:
                 break
         match kind:
@@ -196,6 +196,20 @@ class Fit:
             return
         if moment.tzinfo is None:
             self._refuse(node, path, "a time with its offset from UTC: …Z or …+02:00")
+
+
+def _is_none(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.NoneType)
+
+
+def _meant(node: Node, kinds: list[inspect.Type]) -> inspect.Type:
+    """Of one type, or of a struct and its short form: the struct where a mapping stands."""
+    if len(kinds) == 1:
+        return kinds[0]
+    structs = [kind for kind in kinds if isinstance(kind, inspect.StructType)]
+    (short,) = (kind for kind in kinds if kind not in structs)
+    (struct,) = structs
+    return struct if isinstance(node.value, dict) else short
 
 
 def quantity_range(cls: Any, extra: Mapping[str, Any]) -> tuple[Any, Any]:

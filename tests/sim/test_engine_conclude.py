@@ -15,6 +15,7 @@ from test_engine_shard import SCENARIO, Broker, JumpClock, build
 
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.folder import RunFolder
+from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import LocalHost
 from fleet_sim.engine.preflight import PreflightError, check_descriptors
 from fleet_sim.engine.progress import LiveView
@@ -65,9 +66,14 @@ async def supervise(shard: Shard) -> Supervisor:
     return supervisor
 
 
-def watch_of(supervisor: Supervisor, folder: RunFolder, backend: Here | None = None) -> Watch:
+def watch_of(
+    supervisor: Supervisor,
+    folder: RunFolder,
+    backend: Here | None = None,
+    guard: Guard | None = None,
+) -> Watch:
     view = LiveView(Console(quiet=True), loads(SCENARIO), supervisor)
-    return Watch(cast(Any, backend or Here()), supervisor, view, folder)
+    return Watch(cast(Any, backend or Here()), supervisor, view, folder, guard)
 
 
 async def concluded(
@@ -151,6 +157,25 @@ async def test_a_broken_threshold_is_99_and_named(tmp_path: Path) -> None:
     assert summary.run.reasons == [f"messages: count<10: count is {shard.scheduled_total}"]
 
 
+async def test_a_threshold_ends_the_run_as_soon_as_it_breaks(tmp_path: Path) -> None:
+    rule = '{threshold: "count<12", abort_on_fail: true, delay: 1s}'
+    shard = build(JumpClock(), Broker(), SCENARIO + f"thresholds: {{messages: [{rule}]}}\n")
+    folder = RunFolder.create(tmp_path / "run", shard.scenario)
+    supervisor = await supervise(shard)
+    watch = watch_of(supervisor, folder, guard=Guard(shard.scenario))
+    await supervisor.connect(1.0)
+    running = asyncio.create_task(supervisor.run())
+    while not watch.stopped and not running.done():
+        watch._look()
+        await asyncio.sleep(0)
+    assert watch.stopped is Stop.THRESHOLD
+    assert "messages: count<12: count is" in watch.reason
+    assert len(shard.ledger) < shard.scheduled_total
+    await supervisor.stop()
+    await running
+    folder.finish()
+
+
 async def test_what_cannot_be_audited_does_not_pass(tmp_path: Path) -> None:
     shard = build(JumpClock(), Broker())
     summary = await concluded(shard, tmp_path / "run", problem="S3 is gone")
@@ -161,7 +186,11 @@ async def test_what_cannot_be_audited_does_not_pass(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "verdict", "code"),
-    [(Stop.TARGET, "target_failed", 3), (Stop.INTERRUPTED, "interrupted", 130)],
+    [
+        (Stop.TARGET, "target_failed", 3),
+        (Stop.INTERRUPTED, "interrupted", 130),
+        (Stop.THRESHOLD, "threshold_broken", 99),
+    ],
 )
 async def test_why_a_run_ended_early_is_its_verdict(
     kind: Stop, verdict: str, code: int, tmp_path: Path
