@@ -25,12 +25,20 @@ app = APIGatewayHttpResolver()
 
 CELLS_A_PAGE = 256
 """Queries of one request at most: bounds its time however large the box is."""
+FADE_S = 10.0
+"""Beliefs fade in steps of this: 0.4 % of what is left of them."""
 SUMMARY_S = 1.0
 """How long a summary is served again: it reads both tables from end to end."""
 
 
 def _given() -> dict[str, str]:
     return app.current_event.query_string_parameters or {}
+
+
+def _now_ms() -> float:
+    """Now, in steps: beliefs fade all the time, and an answer that is nearly the same should be the
+    same to who has it already."""
+    return time.time() // FADE_S * FADE_S * 1e3
 
 
 def _ok(body: object, **how: Any) -> Response[str]:
@@ -47,7 +55,7 @@ def spots() -> Response[str]:
 
 
 def _box(query: BoxQuery) -> SpotPage:
-    page = items.Page(query)
+    page = items.Page(query, _now_ms())
     # A large box is mostly empty cells: a page also ends after so many of them.
     for start in range(0, min(len(query.cells), CELLS_A_PAGE), store.CELLS_AT_ONCE):
         cells = query.cells[start : start + store.CELLS_AT_ONCE]
@@ -61,9 +69,10 @@ def _box(query: BoxQuery) -> SpotPage:
 
 def _near(query: NearQuery) -> SpotPage:
     found: list[Spot] = []
+    now_ms = _now_ms()
     for cell in store.pool.map(store.cell, query.cells):
         for item in cell:
-            spot = items.spot(item)
+            spot = items.spot(item, now_ms)
             away_m = straight_m(query.lat, query.lon, spot.lat, spot.lon)
             if away_m <= query.radius_m and items.is_wanted(spot, query.wanted):
                 found.append(spot)
@@ -77,7 +86,7 @@ def spot_by_id(spot_id: str) -> Response[str]:
     item = store.item("SPOTS_TABLE", "id", queries.SPOT_ID.text(spot_id))
     if item is None:
         not_found(f"there is no spot {spot_id}")
-    return _ok(items.spot_detail(item))
+    return _ok(items.spot_detail(item, _now_ms()))
 
 
 @app.get("/streets")

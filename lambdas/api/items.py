@@ -9,6 +9,7 @@ import msgspec
 from api.queries import BoxQuery, Cursor, Filter, NearQuery, write_token
 from api.walking import Walks, straight_m
 from fleet_sim.contract import BBox, FleetSummary, Look, Spot, SpotDetail, SpotPage, VehicleView
+from fleet_sim.contract.fading import as_of
 from fleet_sim.contract.tables import AttributeMap, Observation, SpotBelief
 from fleet_sim.contract.trends import StreetTrend, TrendIndex
 
@@ -20,8 +21,9 @@ _recent = msgspec.json.Decoder(list[Observation])
 _view = msgspec.json.Decoder(VehicleView)
 
 
-def spot(item: AttributeMap) -> Spot:
-    belief = _belief.decode(item["belief"]["S"])
+def spot(item: AttributeMap, now_ms: float) -> Spot:
+    """As it is believed to be at `now_ms`."""
+    belief = as_of(_belief.decode(item["belief"]["S"]), now_ms)
     return Spot(
         id=item["id"]["S"],
         lat=float(item["lat"]["N"]),
@@ -35,11 +37,11 @@ def spot(item: AttributeMap) -> Spot:
     )
 
 
-def spot_detail(item: AttributeMap) -> SpotDetail:
+def spot_detail(item: AttributeMap, now_ms: float) -> SpotDetail:
     """With the observations behind it; the item is the table's, not the index's."""
     looks = [Look(look.ts, look.vin, look.llr) for look in _recent.decode(item["recent"]["S"])]
     looks.sort(key=lambda look: -look.ts)
-    return SpotDetail(**msgspec.structs.asdict(spot(item)), recent=looks)
+    return SpotDetail(**msgspec.structs.asdict(spot(item, now_ms)), recent=looks)
 
 
 def vehicle(item: AttributeMap) -> VehicleView:
@@ -65,8 +67,8 @@ def in_box(box: BBox, found: Spot) -> bool:
 class Page:
     """Collects one page of spots: those in the box that are wanted, up to the limit."""
 
-    def __init__(self, query: BoxQuery) -> None:
-        self._query = query
+    def __init__(self, query: BoxQuery, now_ms: float) -> None:
+        self._query, self._now_ms = query, now_ms
         self._spots: list[Spot] = []
         self._last = Cursor("", "")
         self._full = False
@@ -74,7 +76,7 @@ class Page:
     def add(self, cell: str, items: Iterable[AttributeMap]) -> bool:
         """Take a cell's items, by id; True when the page is full and there is more."""
         for item in items:
-            found = spot(item)
+            found = spot(item, self._now_ms)
             if not in_box(self._query.box, found) or not is_wanted(found, self._query.wanted):
                 continue
             if len(self._spots) == self._query.limit:
@@ -121,7 +123,7 @@ def summary(
         online += view.processed_ms >= now_ms - ONLINE_MS
         modes[view.mode] += 1
     for item in spots:
-        states[_belief.decode(item["belief"]["S"]).state] += 1
+        states[as_of(_belief.decode(item["belief"]["S"]), now_ms).state] += 1
     return FleetSummary(
         vehicles=count,
         online=online,

@@ -104,7 +104,9 @@ def get(tables: Any) -> Get:
     for spot_id, (lat, lon) in SPOTS.items():
         item = new_spot(spot_id, h3.latlng_to_cell(lat, lon, 9), lat, lon, "1st Street")
         tables.put_item(TableName="spots", Item=item)
-    seen = SpotBelief(RUN, "occupied", 0.9, 4, 1_780_000_000_000)
+    # By the scenario's clock an hour from now: nothing has faded.
+    ahead_ms = round(1_780_000_000_000 - 3_600_000 - time.time() * 1e3)
+    seen = SpotBelief(RUN, "occupied", 0.9, 4, 1_780_000_000_000, ahead_ms)
     tables.update_item(
         TableName="spots",
         Key={"id": {"S": "s000"}},
@@ -215,6 +217,16 @@ class TestSpots:
         assert (spot.state, spot.confidence, spot.observations) == ("occupied", 0.8, 4)
         assert spot.last_seen_ms == 1_780_000_000_000
         assert json.loads(get("/spots/s001").body)["last_seen_ms"] is None
+
+    def test_what_was_seen_fades(self) -> None:
+        item = new_spot("a", "c", 1.0, 2.0, "S")
+        item["belief"] = text_attribute(SpotBelief(RUN, "occupied", 0.95, 4, 1_000_000, 0))
+        fresh, old, older = (items.spot(item, 1_000_000 + m * 60_000) for m in (0, 45, 120))
+        assert (fresh.state, fresh.p_occupied) == ("occupied", 0.95)
+        assert (old.state, old.p_occupied) == ("occupied", round(0.65 + 0.3 / np.e, 4))
+        assert older.state == "unknown"
+        assert fresh.confidence > old.confidence > older.confidence
+        assert older.last_seen_ms == 1_000_000
 
     def test_only_those_wanted(self, get: Get) -> None:
         box = f"{WEST},{SOUTH},{WEST + 0.02},{SOUTH + 0.01}"
