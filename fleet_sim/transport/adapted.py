@@ -9,7 +9,7 @@ new messages: libraries choose packet ids themselves, and offer no way to set DU
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import mqtt5
@@ -18,7 +18,8 @@ from fleet_sim.transport.base import Listener
 from fleet_sim.transport.limits import Limits
 from fleet_sim.transport.mailbox import Mailbox
 from fleet_sim.transport.settings import LinkSettings
-from fleet_sim.vehicle import Message, Send, Session
+from fleet_sim.transport.starts import Starts, sessions_of
+from fleet_sim.vehicle import Message, Send
 
 _HEADER_BYTES = 8
 """Of a PUBLISH beside topic, payload and properties: type, length, two lengths and the id."""
@@ -80,28 +81,18 @@ class AdaptedTransport(ABC):
         self.failures: Counter[str] = Counter()
         self.attempts = 0
         self._now_ns = now_ns
-        self._sessions = [
-            Session(
-                uniform,
-                backoff=settings.backoff,
-                window=settings.window,
-                store_limit=settings.store_limit,
-            )
-            for _ in client_ids
-        ]
         n = len(client_ids)
+        self._sessions = sessions_of(settings, n, uniform)
         self._clients: list[Client | None] = [None] * n
         self._online = bytearray(n)
         self._limits: list[Limits | None] = [None] * n
-        self._wanted = bytearray(n)
-        self._held = bytearray(n)
         self._waiting: dict[int, asyncio.TimerHandle] = {}  # until the backoff is over, or given up
-        self._due: deque[int] = deque()
-        self._queued = bytearray(n)
         self._alive: set[Client] = set()  # until they say that they are gone
         self._all_gone = asyncio.Event()
-        self._tokens = 0.0
         self._attempts = 0
+        self._starts = Starts(
+            settings, self._sessions, self._begin, lambda: self._attempts, lambda i: False
+        )
         self._closing = False
         self._bug: Exception | None = None
         self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -116,9 +107,7 @@ class AdaptedTransport(ABC):
     # -- Transport --------------------------------------------------------------------------------
 
     def open(self, i: int) -> None:
-        if not self._wanted[i]:
-            self._wanted[i] = 1
-            self._enqueue(i)
+        self._starts.open(i)
 
     def publish(self, i: int, message: Message) -> None:
         result = self._sessions[i].offer(message)
@@ -132,17 +121,15 @@ class AdaptedTransport(ABC):
             self.publish(i, message)
 
     def sever(self, i: int, reason: str) -> None:
-        self._held[i] = 1
+        self._starts.hold(i)
         client = self._clients[i]
         if client is not None:
             self._end(client, reason)
 
     def restore(self, i: int) -> None:
-        if not self._held[i]:
-            return
-        self._held[i] = 0
-        if self._wanted[i] and self._clients[i] is None and i not in self._waiting:
-            self._enqueue(i)  # its attempt came due while there was no radio
+        if self._starts.held(i):
+            idle = self._clients[i] is None and i not in self._waiting
+            self._starts.let_go(i, idle=idle)
 
     def backlog(self) -> tuple[int, int]:
         return (
@@ -198,21 +185,11 @@ class AdaptedTransport(ABC):
 
     def _enqueue(self, i: int) -> None:
         self._waiting.pop(i, None)
-        if not self._queued[i] and not self._held[i]:
-            self._queued[i] = 1
-            self._due.append(i)
+        self._starts.enqueue(i)
 
     def _tick(self) -> None:
         self._ticker = self.loop.call_later(TICK_S, self._tick)
-        settings = self.settings
-        allowance = settings.connect_rate * TICK_S
-        self._tokens = min(max(1.0, allowance), self._tokens + allowance)
-        while self._due and self._tokens >= 1.0 and self._attempts < settings.connect_concurrency:
-            i = self._due.popleft()
-            self._queued[i] = 0
-            if not self._held[i]:  # else `restore` brings it back
-                self._tokens -= 1.0
-                self._begin(i)
+        self._starts.pass_time(TICK_S)
 
     def _begin(self, i: int) -> None:
         session = self._sessions[i]

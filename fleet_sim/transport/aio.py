@@ -26,7 +26,7 @@ from fleet_sim.transport.base import Listener
 from fleet_sim.transport.limits import Limits
 from fleet_sim.transport.mailbox import Mailbox
 from fleet_sim.transport.reasons import short_reason
-from fleet_sim.transport.settings import LinkSettings, of_vehicle, starts_clean, user_properties
+from fleet_sim.transport.settings import LinkSettings, hello, of_vehicle
 from fleet_sim.vehicle import Message
 
 _MAX_PACKET_ID = 65_535
@@ -216,23 +216,23 @@ class _CodedClient(aiomqtt.Client):
         first: bool,
         on_acknowledged: Callable[[int, int], None],
     ) -> None:
-        pairs = user_properties(settings, vin)
+        username, password, clean_start, pairs, will = hello(settings, vin, first=first)
         connect = _properties(
             PacketTypes.CONNECT,
             SessionExpiryInterval=settings.session_expiry_s,
             ReceiveMaximum=settings.receive_maximum,
             UserProperty=pairs,
         )
-        websocket, will, password = settings.websocket, settings.will, settings.password
+        websocket = settings.websocket
         super().__init__(
             settings.host,
             settings.port,
             identifier=vin,
             protocol=aiomqtt.ProtocolVersion.V5,
-            username=settings.username and of_vehicle(settings.username, vin),
-            password=password.text if password else None,
+            username=username,
+            password=password,
             logger=_LOG,
-            clean_start=starts_clean(settings, first=first),
+            clean_start=clean_start,
             properties=connect,
             keepalive=settings.keepalive_s,
             timeout=settings.connect_timeout_s,
@@ -246,8 +246,8 @@ class _CodedClient(aiomqtt.Client):
             websocket_headers=dict(websocket.headers) if websocket else None,
             will=will
             and aiomqtt.Will(
-                of_vehicle(will.topic, vin),
-                of_vehicle(will.payload, vin),
+                will.topic,
+                will.payload,
                 will.qos,
                 will.retain,
                 _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=will.delay_s),

@@ -20,7 +20,7 @@ from fleet_sim.transport.adapted import AdaptedTransport, Client
 from fleet_sim.transport.base import Listener
 from fleet_sim.transport.limits import Limits
 from fleet_sim.transport.reasons import code
-from fleet_sim.transport.settings import LinkSettings, of_vehicle, starts_clean, user_properties
+from fleet_sim.transport.settings import LinkSettings, hello, of_vehicle
 from fleet_sim.vehicle import Message
 
 _AWS_HOST = re.compile(r"[\w-]+\.iot\.(?P<region>[\w-]+)\.amazonaws\.com(\.cn)?")
@@ -84,7 +84,8 @@ class _CrtClient(Client):
         self._session_present = False
         self._receive_maximum = 0
         self._limits = Limits(None, 2)
-        pairs = user_properties(settings, owner.client_ids[i])
+        self._hello = hello(settings, owner.client_ids[i], first=first)
+        pairs = self._hello.user_properties
         self._user_properties = [mqtt5.UserProperty(*pair) for pair in pairs] or None
 
     # -- on the engine's thread -------------------------------------------------------------------
@@ -145,7 +146,7 @@ class _CrtClient(Client):
             bootstrap=owner.bootstrap,
             connect_options=self._connect_packet(vin),
             session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN
-            if starts_clean(settings, first=self.first)
+            if self._hello.clean_start
             else mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS,
             extended_validation_and_flow_control_options=(
                 mqtt5.ExtendedValidationAndFlowControlOptions.NONE
@@ -179,22 +180,22 @@ class _CrtClient(Client):
 
     def _connect_packet(self, vin: str) -> mqtt5.ConnectPacket:
         settings = self.owner.settings
-        will, username, password = settings.will, settings.username, settings.password
+        will = self._hello.will
         return mqtt5.ConnectPacket(
             client_id=vin,
             keep_alive_interval_sec=settings.keepalive_s,
-            username=username and of_vehicle(username, vin),
-            password=password and password.text,
+            username=self._hello.username,
+            password=self._hello.password,
             session_expiry_interval_sec=settings.session_expiry_s,
             receive_maximum=settings.receive_maximum,
             user_properties=self._user_properties,
             will_delay_interval_sec=will.delay_s if will else None,
             will=will
             and mqtt5.PublishPacket(
-                payload=of_vehicle(will.payload, vin),
+                payload=will.payload,
                 qos=mqtt5.QoS(will.qos),
                 retain=will.retain,
-                topic=of_vehicle(will.topic, vin),
+                topic=will.topic,
             ),
         )
 

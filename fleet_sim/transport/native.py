@@ -6,7 +6,7 @@ limits, keepalive) share one wheel.
 
 import asyncio
 import functools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from fleet_sim.transport.air import Air, AirLayer
@@ -16,10 +16,11 @@ from fleet_sim.transport.link import TICK_S, Link
 from fleet_sim.transport.reasons import short_reason
 from fleet_sim.transport.settings import LinkSettings
 from fleet_sim.transport.sockets import Sockets
+from fleet_sim.transport.starts import Starts, sessions_of
 from fleet_sim.transport.tls import Handshakes, Outcome, TlsClient, TlsLayer
 from fleet_sim.transport.websocket import WebSocketLayer, resource
 from fleet_sim.transport.wheel import TimerWheel
-from fleet_sim.vehicle import Message, Session, State
+from fleet_sim.vehicle import Message, State
 
 
 class NativeTransport:
@@ -46,30 +47,21 @@ class NativeTransport:
         """Why attempts failed and connections ended."""
         self.attempts = 0
         self._client_ids = client_ids
-        self._sessions = [
-            Session(
-                uniform,
-                backoff=settings.backoff,
-                window=settings.window,
-                store_limit=settings.store_limit,
-            )
-            for _ in client_ids
-        ]
+        self._sessions = sessions_of(settings, len(client_ids), uniform)
         self._links: list[Link | None] = [None] * len(client_ids)
-        self._wanted = bytearray(len(client_ids))  # `open` was called
-        self._held = bytearray(len(client_ids))  # no radio: attempts wait for `restore`
-        self._queued = bytearray(len(client_ids))  # is in one of the two below
-        # Vehicles whose attempt is due, oldest first: those that were never connected, at
-        # `connect_rate`; those that come back, whenever their backoff says.
-        self._due: deque[int] = deque()
-        self._returning: deque[int] = deque()
+        self._attempts: dict[int, tuple[asyncio.Task[None], Link]] = {}
+        self._starts = Starts(
+            settings,
+            self._sessions,
+            self._begin,
+            self._attempts.__len__,
+            self._attempts.__contains__,
+        )
         self.lane = Lane(len(client_ids), listener, now_ns)
         self._sockets = Sockets(self.loop, self.lane.acknowledged)
         self._tls: TlsClient | None = None
         self._resource = resource(settings) if settings.websocket is not None else None
         self._wheel: TimerWheel[int] = TimerWheel(self.loop.time(), slot_s=TICK_S)
-        self._tokens = 0.0  # attempts that the rate allows now
-        self._attempts: dict[int, tuple[asyncio.Task[None], Link]] = {}
         self.tick_s = self.loop.time()
         """When the timers were last looked at: a clock that costs nothing to read."""
         self._air: Air | None = None
@@ -80,9 +72,7 @@ class NativeTransport:
     # -- Transport --------------------------------------------------------------------------------
 
     def open(self, i: int) -> None:
-        if not self._wanted[i]:
-            self._wanted[i] = 1
-            self._enqueue(i)
+        self._starts.open(i)
 
     def publish(self, i: int, message: Message) -> None:
         session = self._sessions[i]
@@ -115,11 +105,11 @@ class NativeTransport:
         if air is None or (self._links[i] is not None and air.layers[i] is None):
             self.sever(i, "no radio")
             return
-        self._held[i] = 1
+        self._starts.hold(i)
         air.stall(i)
 
     def sever(self, i: int, reason: str) -> None:
-        self._held[i] = 1
+        self._starts.hold(i)
         link = self._links[i]
         if link is not None:
             link.fail(reason)
@@ -129,14 +119,12 @@ class NativeTransport:
             task.cancel()
 
     def restore(self, i: int) -> None:
-        if not self._held[i]:
+        if not self._starts.held(i):
             return
-        self._held[i] = 0
         if self._air is not None:
             self._air.restore(i)
         idle = self._sessions[i].state in (State.IDLE, State.WAITING)
-        if self._wanted[i] and idle and i not in self._wheel:
-            self._enqueue(i)  # its attempt came due while there was no radio
+        self._starts.let_go(i, idle=idle and i not in self._wheel)
 
     def backlog(self) -> tuple[int, int]:
         return (
@@ -207,45 +195,13 @@ class NativeTransport:
             link = self._links[i]
             if link is None:
                 if i not in self._wheel:  # a listener's call may have lost it and set it anew
-                    self._enqueue(i)
+                    self._starts.enqueue(i)
                 continue
             try:
                 link.timer(now)
             except Exception as error:  # noqa: BLE001 - a listener's; the other timers are due too
                 self.failed(error)
-        allowance = self.settings.connect_rate * TICK_S
-        self._tokens = min(max(1.0, allowance), self._tokens + allowance)
-        self._begin_due()
-
-    def _begin_due(self) -> None:
-        """Begin attempts that are due, as many as the rate and the handshakes under way allow."""
-        for _ in range(len(self._returning)):
-            if not self._begin_next(self._returning):
-                break
-        while self._due and self._tokens >= 1.0:
-            before = len(self._attempts)
-            if not self._begin_next(self._due):
-                break
-            self._tokens -= len(self._attempts) - before
-
-    def _begin_next(self, due: deque[int]) -> bool:
-        """Begin the attempt that is due longest, or not while the radio is away; False when none
-        may begin now."""
-        if len(self._attempts) >= self.settings.connect_concurrency:
-            return False
-        i = due.popleft()
-        if i in self._attempts:  # the task of its last one has yet to end
-            due.append(i)
-            return False
-        self._queued[i] = 0
-        if not self._held[i]:  # else `restore` brings it back
-            self._begin(i)
-        return True
-
-    def _enqueue(self, i: int) -> None:
-        if not self._queued[i] and not self._held[i]:
-            self._queued[i] = 1
-            (self._due if self._sessions[i].fresh else self._returning).append(i)
+        self._starts.pass_time(TICK_S)
 
     def _begin(self, i: int) -> None:
         self.attempts += 1
@@ -306,7 +262,7 @@ class NativeTransport:
                 self.lost(i, None, link.handshake.result())
         # Not at the next tick: with few at once, ticks would set the rate and not the broker.
         if not self._closing:
-            self._begin_due()
+            self._starts.begin_due()
 
     # -- what a link reports ----------------------------------------------------------------------
 

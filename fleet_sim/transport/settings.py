@@ -147,22 +147,48 @@ class LinkSettings(NamedTuple):
         return self.more[at - 1] if at else (self.host, self.port)
 
 
+class Hello(NamedTuple):
+    """What one vehicle says of itself in CONNECT; all else in it is the same for all of them."""
+
+    username: str | None
+    password: str | None
+    clean_start: bool
+    user_properties: list[tuple[str, str]]
+    will: Will | None
+
+
+def hello(settings: LinkSettings, vin: str, *, first: bool) -> Hello:
+    """Of the vehicle `vin`; `first` when no broker ever accepted it."""
+    will = settings.will
+    if will is not None:
+        will = will._replace(
+            topic=of_vehicle(will.topic, vin), payload=of_vehicle(will.payload, vin)
+        )
+    return Hello(
+        None if settings.username is None else of_vehicle(settings.username, vin),
+        None if settings.password is None else settings.password.text,
+        starts_clean(settings, first=first),
+        user_properties(settings, vin),
+        will,
+    )
+
+
 def connect_packet(settings: LinkSettings, vin: str, *, first: bool) -> mqtt5.ConnectPacket:
     """CONNECT of the vehicle `vin`; `first` when no broker ever accepted it."""
-    will = settings.will
+    username, password, clean_start, pairs, will = hello(settings, vin, first=first)
     return mqtt5.ConnectPacket(
         vin,
-        username=None if settings.username is None else of_vehicle(settings.username, vin),
-        password=None if settings.password is None else settings.password.text.encode(),
-        clean_start=starts_clean(settings, first=first),
+        username=username,
+        password=None if password is None else password.encode(),
+        clean_start=clean_start,
         keep_alive=settings.keepalive_s,
         session_expiry_interval=settings.session_expiry_s,
         receive_max=settings.receive_maximum,
-        user_properties=user_properties(settings, vin),
+        user_properties=pairs,
         will=will
         and mqtt5.Will(
-            of_vehicle(will.topic, vin),
-            payload=of_vehicle(will.payload, vin).encode(),
+            will.topic,
+            payload=will.payload.encode(),
             qos=mqtt5.QoS(will.qos),
             retain=will.retain,
             will_delay_interval=will.delay_s,
