@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check constraints validate soak scale clean
+.PHONY: help setup demo test check security constraints validate soak scale clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,7 +21,7 @@ setup: $(VENV)/.stamp  ## create .venv with everything that is pinned
 demo: setup  ## 500 vehicles through the whole pipeline on the embedded local AWS, and a report
 	$(BIN)/fleet-sim run scenarios/parking_surge.yaml
 
-test: check  ## lint, types, import walls, then every test
+test: check security  ## lint, types, import walls, checkov, then every test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup  ## lint, types, import walls, templates
@@ -30,6 +30,15 @@ check: setup  ## lint, types, import walls, templates
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/*.yaml
+
+# An environment of its own: checkov demands versions of packages that we use in others.
+$(VENV)-checkov/.stamp: constraints-checkov.txt
+	$(PYTHON) -m venv $(VENV)-checkov
+	$(VENV)-checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-checkov.txt
+	@touch $@
+
+security: $(VENV)-checkov/.stamp  ## checkov over the templates; .checkov.yaml has each exception's reason
+	$(VENV)-checkov/bin/checkov --config-file .checkov.yaml --directory infra
 
 constraints: setup  ## resolve the pins anew
 	$(BIN)/python -m pip install --quiet uv
@@ -49,4 +58,4 @@ scale: setup  ## the large tests
 	$(BIN)/python -m pytest -m scale --timeout 7200
 
 clean:  ## remove what was built; reports stay
-	rm -rf $(VENV) .cache .fleet-sim dist build *.egg-info
+	rm -rf $(VENV) $(VENV)-checkov .cache .fleet-sim dist build *.egg-info

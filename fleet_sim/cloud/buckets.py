@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import boto3
 from botocore.exceptions import ClientError
 
 from fleet_sim.cloud.target import Target
@@ -49,6 +51,23 @@ def ensure(target: Target, bucket: str) -> None:
             "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
         },
     )
+    if not target.local:  # which speaks plain HTTP
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(tls_only(target.region, bucket)))
+
+
+def tls_only(region: str, bucket: str) -> dict[str, Any]:
+    """A bucket policy that refuses plain HTTP."""
+    arn = f"arn:{boto3.Session().get_partition_for_region(region)}:s3:::{bucket}"
+    return {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+    }
 
 
 def empty(target: Target, bucket: str) -> None:

@@ -36,6 +36,7 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "EventWindowSeconds": "0",
     # It has no certificate.
     "ViewerProtocol": "allow-all",
+    "RequireTls": "false",
 }
 
 

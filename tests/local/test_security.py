@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+import boto3
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
-from fleet_sim.cloud import deploy, identities
+from fleet_sim.cloud import buckets, deploy, identities
 from fleet_sim.cloud.target import Target
 from fleet_sim.contract import Telemetry, telemetry_topic
 
@@ -287,3 +289,29 @@ def test_buckets_are_private_and_encrypted(deployed: Deployed) -> None:
             "Rules"
         ]
         assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256", bucket
+
+
+def test_plain_http_is_refused_where_tls_is_required(deployed: Deployed) -> None:
+    """The policy that AWS gets, on a bucket of the local AWS, which speaks nothing else."""
+    target = deployed[0]
+    s3, iam, bucket = target.client("s3"), target.client("iam"), "tls-only"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="held")
+    # Root is let through here, whatever a policy says.
+    iam.create_user(UserName=bucket)
+    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    iam.put_user_policy(
+        UserName=bucket, PolicyName="all",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": allow}),
+    )  # fmt: skip
+    key = iam.create_access_key(UserName=bucket)["AccessKey"]
+    reader = boto3.client(
+        "s3", endpoint_url=target.endpoint_url, region_name=target.region,
+        aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"],
+    )  # fmt: skip
+    reader.get_object(Bucket=bucket, Key="held")
+    policy = json.dumps(buckets.tls_only(target.region, bucket))
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+    with pytest.raises(ClientError) as info:
+        reader.get_object(Bucket=bucket, Key="held")
+    assert info.value.response["Error"]["Code"] == "AccessDenied"

@@ -182,6 +182,18 @@ class TestRoles:
                 )
                 assert resource != "*" or free, name
 
+    def test_every_function_is_traced(self) -> None:
+        for name, function in of_type("AWS::Lambda::Function").items():
+            assert function["TracingConfig"] == {"Mode": "Active"}, name
+            role = f"{name.split('/')[0]}/{function['Role']['GetAtt'].split('.')[0]}"
+            actions = [
+                action
+                for owner, statement in statements()
+                if owner == role
+                for action in statement["Action"]
+            ]
+            assert "xray:PutTraceSegments" in actions, name
+
     def test_metrics_are_put_into_own_namespaces_only(self) -> None:
         bounds = [
             statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
@@ -199,7 +211,7 @@ class TestRoles:
         allowed = {
             action
             for name, statement in statements()
-            if name == "api/ApiRole" and not str(statement["Action"]).count("logs:")
+            if name == "api/ApiRole" and not re.search("logs:|xray:", str(statement["Action"]))
             for action in (
                 [statement["Action"]]
                 if isinstance(statement["Action"], str)
@@ -260,6 +272,19 @@ class TestData:
         resource = RESOURCES[f"pipeline/{name}"]
         assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"]
         assert list(resource["DeletionPolicy"].values()) == ["DataDeletionPolicy"]
+
+    def test_buckets_refuse_plain_http(self) -> None:
+        denied = set()
+        for name, policy in of_type("AWS::S3::BucketPolicy").items():
+            for statement in policy["PolicyDocument"]["Statement"]:
+                statement = statement.get("Fn::If", [None, statement])[1]
+                if statement["Effect"] == "Deny":
+                    assert statement["Action"] == "s3:*"
+                    assert statement["Principal"] == "*"
+                    assert len(statement["Resource"]) == 2
+                    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                    denied.add(f"{name.split('/')[0]}/{policy['Bucket']['Ref']}")
+        assert denied == set(of_type("AWS::S3::Bucket"))
 
     def test_logs_end(self) -> None:
         functions = of_type("AWS::Lambda::Function").values()
