@@ -22,7 +22,7 @@ from fleet_sim.resources import data_dir
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
-STACKS = ("pipeline", "trends", "api", "health", "site", "ota", "alarms")
+STACKS = ("pipeline", "trends", "api", "health", "ota", "site", "alarms")
 """Templates of `infra/`, in the order in which they need each other."""
 
 LOCAL_PARAMETERS: Mapping[str, str] = {
@@ -124,7 +124,7 @@ def deploy(
         target.client("iot").update_event_configurations(
             eventConfigurations={"JOB_EXECUTION": {"Enabled": True}}
         )
-        if site.publish(target, deployed.site_bucket, _site_config(found)):
+        if site.publish(target, deployed.site_bucket, _site_config(target, found)):
             on_event("site", "pages", "UPLOADED", deployed.site_url)
     except (ClientError, BotoCoreError) as error:
         raise DeployError(f"{target}: {error}") from error
@@ -289,10 +289,12 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
         ) from None
 
 
-def _site_config(found: Mapping[str, str]) -> site.SiteConfig:
+def _site_config(target: Target, found: Mapping[str, str]) -> site.SiteConfig:
     return site.SiteConfig(
         api=found["ApiUrl"].rstrip("/"),
         version="",
         poll_s=float(found["SitePollSeconds"]),
         stale_s=float(found["SiteStaleSeconds"]),
+        region=target.region,
+        campaigns=found["CampaignsUrl"].rstrip("/"),
     )

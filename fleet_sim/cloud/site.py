@@ -51,6 +51,10 @@ class SiteConfig(msgspec.Struct, frozen=True):
     """Between two questions to the API about what moves."""
     stale_s: float
     """Without an answer for this long the page says that its data is old."""
+    region: str = ""
+    """Where requests to `campaigns` are signed for."""
+    campaigns: str | None = None
+    """Base URL of the operators' API; null where no campaign service is deployed."""
 
 
 class Stalls(msgspec.Struct, frozen=True):

@@ -13,12 +13,14 @@ export class ApiError extends Error {
 }
 
 export class Api extends EventTarget {
-  #base;
+  #base; #sign;
   #last = new Map(); // path → text and body of its newest answer
 
-  constructor(base) {
+  // `sign(method, url, body)` answers headers to add, for an API that asks who is calling.
+  constructor(base, sign = () => ({})) {
     super();
     this.#base = base;
+    this.#sign = sign;
     this.answeredAt = 0; // performance.now() of the newest answer
     this.failure = null; // why the newest question had none
     this.times = []; // ms that the newest answers took
@@ -28,29 +30,9 @@ export class Api extends EventTarget {
   // ETags, so an unchanged one crosses the network as 304. Throws ApiError.
   async get(path) {
     const begun = performance.now();
-    let response, text;
-    try {
-      // no-cache: kept, but never shown without asking whether it still holds.
-      response = await fetch(this.#base + path, {
-        cache: "no-cache",
-        credentials: "omit",
-        headers: { Accept: "application/json" },
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      });
-      text = await response.text();
-    } catch (error) {
-      const detail = error.name === "TimeoutError" ? "no answer in 10 s" : "no connection";
-      throw this.#failed(new ApiError(0, navigator.onLine ? detail : "this device is offline"));
-    }
-    if (!response.ok) {
-      const error = new ApiError(response.status, detailOf(text) || `status ${response.status}`);
-      if (response.status >= 500 || response.status === 429) throw this.#failed(error);
-      this.#answered(); // it is there, and refuses
-      throw error;
-    }
+    const text = await this.#ask("GET", path);
     this.times.push(performance.now() - begun);
     if (this.times.length > 120) this.times.shift();
-    this.#answered();
     const before = this.#last.get(path);
     if (before?.text === text) return { body: before.body, same: true };
     const body = JSON.parse(text);
@@ -68,6 +50,35 @@ export class Api extends EventTarget {
       onPage(body[name], same);
       next = body.next ?? null;
     } while (next);
+  }
+
+  // Asks for a change. Throws ApiError.
+  post(path) { return this.#ask("POST", path); }
+
+  async #ask(method, path) {
+    const url = this.#base + path;
+    let response, text;
+    try {
+      response = await fetch(url, {
+        method,
+        cache: "no-cache", // kept, but never shown without asking whether it still holds
+        credentials: "omit",
+        headers: { Accept: "application/json", ...await this.#sign(method, url) },
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+      text = await response.text();
+    } catch (error) {
+      const detail = error.name === "TimeoutError" ? "no answer in 10 s" : "no connection";
+      throw this.#failed(new ApiError(0, navigator.onLine ? detail : "this device is offline"));
+    }
+    if (!response.ok) {
+      const error = new ApiError(response.status, detailOf(text) || `status ${response.status}`);
+      if (response.status >= 500 || response.status === 429) throw this.#failed(error);
+      this.#answered(); // it is there, and refuses
+      throw error;
+    }
+    this.#answered();
+    return text;
   }
 
   // What was told before counts as new: whoever was told has forgotten it.

@@ -1,62 +1,122 @@
-// Update campaigns: which there are, and how far each wave is.
+// Update campaigns: which there are, how far each wave is, and an operator's buttons.
 
+import { Api } from "./api.js";
 import { count, el, percent, stamp } from "./format.js";
+import { signed } from "./sigv4.js";
 
 const FINAL = ["succeeded", "failed", "rejected", "unreached", "canceled"];
+const SHOWN = 20;
+const ACTIONS = {
+  pause: ["running", "soaking"], resume: ["paused"], abort: ["running", "soaking", "paused"],
+};
+const MEANS = {
+  pause: "No further vehicle is started until somebody resumes it.",
+  resume: "It goes on with the wave it is in.",
+  abort: "No further vehicle is started, ever.",
+};
+const $ = (id) => document.getElementById(id);
 
 export class CampaignsPage {
-  #api; #node;
+  #api = null; #credentials = null; #drawn = "";
 
-  constructor(api) {
-    this.#api = api;
-    this.#node = document.getElementById("campaigns");
+  constructor(config) {
+    this.node = $("campaigns");
+    this.note = $("campaigns-note");
+    if (!config.campaigns) {
+      this.note.textContent = "No campaigns: this deployment has no campaign service.";
+      return;
+    }
+    this.#api = new Api(config.campaigns, (method, url) =>
+      signed(this.#credentials, config.region, method, url));
+    $("sign-in").hidden = false;
+    $("sign-in").onsubmit = (event) => {
+      event.preventDefault();
+      this.#credentials = {
+        key: $("key").value.trim(), secret: $("secret").value.trim(), token: $("token").value.trim(),
+      };
+      event.target.reset();
+      this.note.textContent = "Signing in …";
+      this.refresh().catch(() => {}); // it is said on the page
+    };
   }
 
   async refresh() {
-    let list;
+    if (!this.#credentials) return;
+    let views;
     try {
-      list = (await this.#api.get("/campaigns")).body.campaigns;
+      const { body } = await this.#api.get("/campaigns");
+      const newest = body.campaigns.sort((a, b) => b.created_ms - a.created_ms).slice(0, SHOWN);
+      views = await Promise.all(newest.map(async ({ id }) =>
+        (await this.#api.get(`/campaigns/${encodeURIComponent(id)}`)).body));
     } catch (error) {
-      if (error.status === 401 || error.status === 403) this.#say("Campaigns are for operators only.");
-      else if (error.missing) this.#say("No campaigns: this deployment has no campaign service.");
-      else throw error;
-      return;
+      if (error.status === 401 || error.status === 403) {
+        this.#credentials = null;
+        this.node.replaceChildren();
+        this.note.textContent = `These credentials may not see campaigns: ${error.message}.`;
+      } else this.note.textContent = `The campaign service does not answer: ${error.message}.`;
+      $("sign-in").hidden = this.#credentials !== null;
+      throw error;
     }
-    if (!list.length) {
-      this.#say("No campaigns.");
-      return;
-    }
-    const newest = [...list].sort((a, b) => b.created_ms - a.created_ms).slice(0, 20);
-    const views = await Promise.all(newest.map(async ({ id }) =>
-      (await this.#api.get(`/campaigns/${encodeURIComponent(id)}`)).body));
-    this.#node.replaceChildren(...views.map(card));
+    $("sign-in").hidden = true;
+    const text = JSON.stringify(views);
+    if (text === this.#drawn) return; // a button must not go away under the finger
+    this.#drawn = text;
+    this.note.textContent = views.length ? `${views.length} campaigns, newest first.` : "No campaigns.";
+    this.node.replaceChildren(...views.map((view) => this.#card(view)));
   }
 
-  #say(text) {
-    this.#node.replaceChildren(el("p", { className: "card" }, text));
+  async #act(view, action) {
+    if (!await agreed(`${action} campaign ${view.id}? ${MEANS[action]}`)) return;
+    try {
+      await this.#api.post(`/campaigns/${encodeURIComponent(view.id)}/${action}`);
+      this.note.textContent = `${view.id}: ${action} was accepted.`;
+    } catch (error) {
+      this.note.textContent = `${view.id}: ${action} was refused: ${error.message}.`;
+      return;
+    }
+    await this.refresh().catch(() => {});
+  }
+
+  #card(view) {
+    const buttons = Object.keys(ACTIONS).filter((name) => ACTIONS[name].includes(view.state))
+      .map((name) => el("button", { type: "button", onclick: () => this.#act(view, name) }, name));
+    return el("section", { className: "card", ariaLabel: `Campaign ${view.id}` },
+      el("div", { className: "row spread" }, el("h3", {}, view.id), el("b", {}, view.state)),
+      el("p", { className: "note" }, `${view.version} for ${count(view.eligible)} vehicles, begun by `
+        + `${view.created_by} at ${stamp(view.created_ms)}`),
+      view.reason ? el("p", {}, view.reason) : null,
+      el("p", {}, `${count(view.in_progress)} in progress; ${percent(view.success_rate)} of those `
+        + `that completed succeeded; ${count(view.retries)} retries`),
+      el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `Waves of ${view.id}` },
+        waves(view)),
+      buttons.length ? el("div", { className: "row" }, ...buttons) : null);
   }
 }
 
-function card(view) {
-  const line = `${view.version} to ${count(view.eligible)} vehicles, begun by ${view.created_by} `
-    + `at ${stamp(view.created_ms)}`;
-  return el("section", { className: "card", ariaLabel: `Campaign ${view.id}` },
-    el("div", { className: "row spread" }, el("h3", {}, view.id), el("b", {}, view.state)),
-    el("p", { className: "note" }, line),
-    view.reason ? el("p", {}, view.reason) : null,
-    el("p", {}, `${count(view.in_progress)} in progress; ${percent(view.success_rate)} of those that `
-      + `completed succeeded; ${count(view.retries)} retries`),
-    el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `Waves of ${view.id}` },
-      el("table", {},
-        el("thead", {}, el("tr", {}, ...["wave", "vehicles", "done", "succeeded", "failed", "progress"]
-          .map((name) => el("th", { scope: "col" }, name)))),
-        el("tbody", {}, ...view.waves.map((wave) => {
-          const of = (status) => wave.statuses[status] ?? 0;
-          const done = FINAL.reduce((sum, status) => sum + of(status), 0);
-          return el("tr", {}, ...[wave.wave + 1, wave.size, done, of("succeeded") - wave.faulty,
-            of("failed") + of("rejected") + wave.faulty].map((n) => el("td", {}, String(n))),
-          el("td", {}, el("progress", {
-            max: wave.size || 1, value: done, ariaLabel: `Wave ${wave.wave + 1}`,
-          })));
-        })))));
+function waves(view) {
+  const head = ["wave", "vehicles", "done", "succeeded", "failed", "progress"];
+  return el("table", {},
+    el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))),
+    el("tbody", {}, ...view.waves.map((wave) => {
+      const of = (status) => wave.statuses[status] ?? 0;
+      const done = FINAL.reduce((sum, status) => sum + of(status), 0);
+      const cells = [wave.wave + 1, wave.size, done, of("succeeded") - wave.faulty,
+        of("failed") + of("rejected") + wave.faulty];
+      return el("tr", {}, ...cells.map((n) => el("td", {}, String(n))), el("td", {}, el("progress", {
+        max: wave.size || 1, value: done, ariaLabel: `Wave ${wave.wave + 1}`,
+      })));
+    })));
+}
+
+// Asks, and waits for the answer.
+function agreed(question) {
+  const dialog = $("confirm");
+  $("confirm-text").textContent = question;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => {
+    $("confirm-yes").onclick = () => dialog.close("yes");
+    $("confirm-no").onclick = () => dialog.close("no");
+    dialog.onclose = () => done(dialog.returnValue === "yes"); // Escape closes it too
+  });
 }

@@ -22,7 +22,7 @@ const files = new Api("."); // beside this page, and not the API's availability
 
 const map = new MapPage(store, api, () => spots.now());
 const fleet = new FleetPage(store, api);
-const trends = new TrendsPage(api), campaigns = new CampaignsPage(api);
+const trends = new TrendsPage(api), campaigns = new CampaignsPage(config);
 new Banner(api, 1000 * config.stale_s);
 theme($("theme"), () => map.recolour());
 

@@ -1,11 +1,13 @@
 // How full a street usually is, by hour of the week.
 
-import { el, percent } from "./format.js";
+import { count, el, percent, stamp } from "./format.js";
 
 const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
+const DARKEST = 0.55; // text on it must stay readable
 
 export class TrendsPage {
-  #api; #node; #street = null;
+  #api; #node; #street = null; #drawn = null;
 
   constructor(api) {
     this.#api = api;
@@ -13,53 +15,58 @@ export class TrendsPage {
   }
 
   async refresh() {
-    const query = this.#street ? `?street=${encodeURIComponent(this.#street)}` : "";
-    let body;
     try {
-      ({ body } = await this.#api.get(`/trends${query}`));
+      const { body: index } = await this.#api.get("/trends");
+      if (!index.streets.length) throw Object.assign(new Error(), { missing: true, status: 404 });
+      if (!index.streets.includes(this.#street)) this.#street = index.streets[0];
+      const path = `/trends/street?name=${encodeURIComponent(this.#street)}`;
+      const { body: trend } = await this.#api.get(path);
+      if (trend === this.#drawn) return; // a choice that is open must not be taken away
+      this.#drawn = trend;
+      this.#draw(index, trend);
     } catch (error) {
       if (!error.missing) throw error;
-      this.#say("This deployment keeps no trends yet.");
-      return;
+      this.#drawn = null;
+      this.#node.replaceChildren(el("p", { className: "card" },
+        "No trends yet. They are counted from the archive as it grows."));
     }
-    const hours = body.hours ?? [];
-    if (!hours.length) {
-      this.#say("No trends yet: they grow with each hour of telemetry.");
-      return;
-    }
-    this.#table(hours, body.streets ?? []);
   }
 
-  #say(text) {
-    this.#node.replaceChildren(el("p", { className: "card" }, text));
-  }
-
-  #table(hours, streets) {
-    const share = new Map(hours.map((h) => [h.hour_of_week, h.occupancy]));
+  #draw(index, trend) {
+    const focused = document.activeElement?.id === "trend-street";
     const choice = el("select", {
       id: "trend-street",
       onchange: (event) => {
-        this.#street = event.target.value || null;
+        this.#street = event.target.value;
         this.refresh();
       },
-    }, el("option", { value: "" }, "all streets"),
-    ...streets.map((name) => el("option", { value: name, selected: name === this.#street }, name)));
-    const cell = (value) => {
-      const td = el("td", {}, value == null ? "" : String(Math.round(100 * value)));
-      if (value != null) td.style.backgroundColor = `rgb(var(--heat) / ${(0.55 * value).toFixed(2)})`;
-      return td;
-    };
+    }, ...index.streets.map((name) =>
+      el("option", { value: name, selected: name === this.#street }, name)));
+    const looks = trend.hours.reduce((sum, hour) => sum + hour.looks, 0);
+    const taken = trend.hours.reduce((sum, hour) => sum + hour.looks * (hour.taken ?? 0), 0);
     this.#node.replaceChildren(el("div", { className: "card" },
-      el("label", {}, "Street ", choice),
-      el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Occupancy table" },
-        el("table", { className: "heat" },
-          el("caption", { className: "note" }, "Occupied stalls in percent; hours are local to the fleet"),
-          el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Hour"),
-            ...Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h))))),
-          el("tbody", {}, ...DAYS.map((day, d) => el("tr", {}, el("th", { scope: "row" }, day),
-            ...Array.from({ length: 24 }, (_, h) => cell(share.get(24 * d + h)))))))),
-      el("p", { className: "note" }, `Mean: ${percent(mean(hours.map((h) => h.occupancy)))}`)));
+      el("div", { className: "row spread" }, el("label", {}, "Street ", choice),
+        el("b", {}, looks ? `${percent(taken / looks)} taken on average` : "never seen")),
+      el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Table of hours" },
+        table(trend)),
+      el("p", { className: "note" }, `${count(looks)} looks of vehicles at this street's stalls`
+        + (index.first_ms ? `, since ${stamp(index.first_ms)}.` : "."))));
+    if (focused) choice.focus();
   }
 }
 
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+function table(trend) {
+  const cell = ({ looks, taken }) => {
+    const node = el("td", {}, taken == null ? "" : String(Math.round(100 * taken)));
+    if (taken == null) return node;
+    node.style.backgroundColor = `rgb(var(--heat) / ${(DARKEST * taken).toFixed(2)})`;
+    node.title = `${count(looks)} looks`;
+    return node;
+  };
+  return el("table", { className: "heat" },
+    el("caption", { className: "note" }, `Stalls taken in percent, by hour of the week (${trend.timezone})`),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Hour"),
+      ...HOURS.map((hour) => el("th", { scope: "col" }, String(hour))))),
+    el("tbody", {}, ...DAYS.map((name, day) => el("tr", {}, el("th", { scope: "row" }, name),
+      ...HOURS.map((hour) => cell(trend.hours[24 * day + hour]))))));
+}
