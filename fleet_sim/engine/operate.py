@@ -75,7 +75,7 @@ def deploy_with_steps(
 
     def on_event(resource: str, kind: str, status: str, reason: str) -> None:
         nonlocal changed
-        changed += status.endswith("_COMPLETE")
+        changed += status.endswith("_COMPLETE") or status == "UPLOADED"
         steps.detail(f"{resource} {status.lower().replace('_', ' ')}")
         if any(bad in status for bad in _BAD):
             console.print(Text(f"  {resource} ({kind}) {status}: {reason}", style="red"))

@@ -32,6 +32,7 @@ from fleet_sim.world.towns import street_network
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+HOUR_MS = 3_600_000
 STATES: tuple[SpotState, ...] = ("free", "occupied", "unknown")
 
 
@@ -92,8 +93,10 @@ def town(target: Target, outputs: StackOutputs, blocks: tuple[int, int], vehicle
     return Town(target, outputs, city, told.spots, states)
 
 
-def vehicle(city: City, k: int) -> AttributeMap:
+def vehicle(city: City, k: int, heard_ms: float | None = None) -> AttributeMap:
     now = time.time() * 1e3
+    # Of the hour to come, unless said: a vehicle must not go offline while tests run.
+    heard_ms = now + HOUR_MS if heard_ms is None else heard_ms
     stall = 37 * k % city.stalls.n
     view = VehicleView(
         vin=f"1FSMZ91C0T{k:07d}",
@@ -108,9 +111,9 @@ def vehicle(city: City, k: int) -> AttributeMap:
         soc=0.5 + 0.4 * (k % 5) / 5,
         mode=("driving", "parked", "charging")[k % 3],
         fw="2.0.0",
-        arrival_ms=now - 60,
-        processed_ms=now - 40,
-        stored_ms=now,
+        arrival_ms=heard_ms - 60,
+        processed_ms=heard_ms - 40,
+        stored_ms=heard_ms,
     )
     return {"vin": {"S": view.vin}, "state": text_attribute(view), "track": {"S": "[]"}}
 

@@ -255,15 +255,16 @@ class TestTrouble:
             await route.abort("connectionrefused")
 
         context = map_.page.context
-        assert await map_.page.is_hidden("#banner")
+        assert "API" not in await map_.text("#banner-text")
         await no_api(context, refuse)
-        await map_.page.wait_for_selector("#banner:visible")
+        await map_.until(says("#banner-text", "API"))
+        assert await map_.page.is_visible("#banner")
         await map_.until("/ old\\.$/.test(document.querySelector('#banner-age').textContent)")
         assert await map_.text("#banner-text") == "The API does not answer: no connection."
         # What was known is still there.
         assert await map_.js("window.fleetSim.store.spots.filter((s) => s.state).length") == known
         await context.unroute_all(behavior="ignoreErrors")
-        await map_.page.wait_for_selector("#banner", state="hidden")
+        await map_.until(f"!{says('#banner-text', 'API')}")
         assert (await map_.text("#pulse")).startswith("live, ")
         map_.complaints.clear()  # the browser's own, about each refused connection
 

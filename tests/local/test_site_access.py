@@ -1,11 +1,16 @@
 """The site with keys, a screen reader, a phone, in the dark."""
 
+import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from playwright.async_api import Browser, async_playwright
-from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, visit
+from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, vehicle, visit
 
 from fleet_sim.cloud import deploy
 from fleet_sim.cloud.target import Target
@@ -174,8 +179,41 @@ async def test_a_page_without_data_says_so(browser: Browser, place: Town) -> Non
     async with visit(browser, f"{place.outputs.site_url}#trends") as page:
         await page.until(says("#trends", "trends"))
         await page.js("location.hash = 'campaigns'")
-        await page.until(says("#campaigns", "No campaigns"))
-        assert await page.page.is_hidden("#banner")
+        await page.until(says("#campaigns-note", "No campaigns"))
+        assert "API" not in await page.text("#banner-text")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token"),
+    [
+        ("GET", "/campaigns", ""),
+        ("POST", "/campaigns/a-1/pause", "a/token+with=signs"),
+        ("GET", "/_aws/execute-api/x/campaigns/a%20b/vehicles?next=a%2Fb%3D&limit=5", ""),
+    ],
+)
+async def test_requests_are_signed_as_botocore_signs_them(
+    browser: Browser, place: Town, method: str, path: str, token: str
+) -> None:
+    url = f"https://abc.execute-api.eu-west-1.amazonaws.com{path}"
+    keys = {"key": "AKIDEXAMPLE", "secret": "wJalr/XUtnFEMI+K7MDENG", "token": token}
+    async with visit(browser, place.outputs.site_url) as page:
+        found = await page.js(
+            f"""(async () => {{
+                const at = document.querySelector("script").src.replace("main.js", "sigv4.js");
+                const {{ signed }} = await import(at);
+                return signed({json.dumps(keys)}, "eu-west-1", "{method}", "{url}");
+            }})()"""
+        )
+    request = AWSRequest(method, url, data=b"")
+    request.context["timestamp"] = found["x-amz-date"]
+    signer = SigV4Auth(
+        Credentials(keys["key"], keys["secret"], token or None), "execute-api", "eu-west-1"
+    )
+    request.headers["X-Amz-Date"] = found["x-amz-date"]
+    if token:
+        request.headers["X-Amz-Security-Token"] = token
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    assert found["Authorization"].endswith(f"Signature={signer.signature(text, request)}")
 
 
 async def test_another_city_is_drawn_without_a_reload(
@@ -184,8 +222,19 @@ async def test_another_city_is_drawn_without_a_reload(
     """The last test here: the town that the others know is gone afterwards."""
     async with visit(browser, place.outputs.site_url) as page:
         await page.settled(known)
-        other = town(*deployed, (5, 2), vehicles=1)
+        other = town(*deployed, (5, 2), vehicles=0)
         assert len(other.spots) != len(place.spots)
         await page.settled(other.count("free") + other.count("occupied"))
         assert await page.js("window.fleetSim.store.spots.length") == len(other.spots)
         assert page.complaints == []
+
+
+async def test_a_fleet_that_fell_silent_is_said(
+    browser: Browser, deployed: tuple[Target, deploy.StackOutputs], place: Town
+) -> None:
+    target, outputs = deployed
+    silent = vehicle(place.city, 0, heard_ms=time.time() * 1e3 - 120_000)
+    target.client("dynamodb").put_item(TableName=outputs.vehicles_table, Item=silent)
+    async with visit(browser, outputs.site_url) as page:
+        await page.until(says("#banner-text", "No vehicle has reported"))
+        assert await page.text("#banner-age") == ""

@@ -31,13 +31,14 @@ export class Camera {
     this.y = y;
     this.scale = scale;
   }
-  fit(bounds) {
+  // Nearer than `closest` px a metre is never needed to show it.
+  fit(bounds, closest = NEAREST) {
     if (bounds.empty) return;
     this.scale = Math.min(
+      closest,
       (this.width - 2 * MARGIN_PX) / Math.max(50, bounds.east - bounds.west),
       (this.height - 2 * MARGIN_PX) / Math.max(50, bounds.north - bounds.south),
     );
-    this.farthest = this.scale / 4;
     this.x = (bounds.west + bounds.east) / 2;
     this.y = (bounds.south + bounds.north) / 2;
   }

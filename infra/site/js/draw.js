@@ -156,7 +156,7 @@ export class Painter {
   #vehicles(store, camera) {
     const { context: c, colours } = this, { projection } = store;
     if (!projection) return;
-    const size = Math.max(3.5, Math.min(9, 2.4 * camera.scale + 2));
+    const size = Math.max(4, Math.min(9, 2.4 * camera.scale + 2));
     c.fillStyle = colours.vehicle;
     c.strokeStyle = colours.card;
     c.lineWidth = 1;
@@ -181,15 +181,19 @@ export class Painter {
     c.font = "600 12px system-ui, sans-serif";
     c.textAlign = "center";
     c.textBaseline = "middle";
-    found.forEach((spot, k) => {
-      const x = camera.sx(spot.x), y = camera.sy(spot.y);
+    // The nearest last: where they overlap it lies on top.
+    for (let k = found.length - 1; k >= 0; k -= 1) {
+      const x = camera.sx(found[k].x), y = camera.sy(found[k].y);
       c.fillStyle = colours.found;
+      c.strokeStyle = colours.card;
+      c.lineWidth = 1.5;
       c.beginPath();
       c.arc(x, y, 10, 0, 7);
       c.fill();
+      c.stroke();
       c.fillStyle = colours.card;
       c.fillText(String(k + 1), x, y);
-    });
+    }
     c.lineWidth = 3;
     if (place) this.#ring(camera.sx(place.x), camera.sy(place.y), 7, colours.found);
     if (selected) this.#ring(camera.sx(selected.x), camera.sy(selected.y), 13, colours.ink);

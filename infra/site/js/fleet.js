@@ -4,22 +4,33 @@ import { Chart } from "./chart.js";
 import { age, count, el, milliseconds, percent, quantile } from "./format.js";
 
 const ROWS = 100;
+const RATE_MS = 10000; // a rate over less jumps with each batch
+const TILES = [
+  "Online", "Driving", "Parked", "Charging", "Mean battery", "Data points", "Stream to table, p95",
+  "API answers, p95", "Stalls free", "Stalls occupied", "Stalls unknown",
+];
 const RECENT_MS = 60000; // as the API counts a vehicle online
+const fine = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)} %`);
 const $ = (id) => document.getElementById(id);
 
 export class FleetPage {
-  #store; #api; #tiles = new Map(); #charts; #points = null;
+  #store; #api; #tiles = new Map(); #charts; #points = [];
 
   constructor(store, api) {
     this.#store = store;
     this.#api = api;
+    for (const title of TILES) {
+      const node = el("b", {}, "–"), name = el("span", { className: "note" }, title);
+      this.#tiles.set(title, node);
+      $("tiles").append(el("div", { className: "card tile" }, name, node));
+    }
     const charts = $("charts");
     this.#charts = {
       online: new Chart(charts, "Vehicles online", count),
       points: new Chart(charts, "Data points a second", count),
       latency: new Chart(charts, "Stream to table, median", milliseconds),
       api: new Chart(charts, "API answers in, median", milliseconds),
-      battery: new Chart(charts, "Mean battery", percent, false),
+      battery: new Chart(charts, "Mean battery", fine, false),
       occupied: new Chart(charts, "Stalls occupied, of those known", percent),
     };
     store.addEventListener("summary", () => this.#summary());
@@ -28,19 +39,13 @@ export class FleetPage {
   }
 
   #tile(title, value) {
-    if (!this.#tiles.has(title)) {
-      const node = el("b", {}, "–");
-      this.#tiles.set(title, node);
-      const name = el("span", { className: "note" }, title);
-      $("tiles").append(el("div", { className: "card tile" }, name, node));
-    }
     this.#tiles.get(title).textContent = value;
   }
 
   #summary() {
     const s = this.#store.summary, known = s.occupied + s.free;
     this.#tile("Online", `${count(s.online)} of ${count(s.vehicles)}`);
-    this.#tile("Mean battery", percent(s.mean_soc));
+    this.#tile("Mean battery", fine(s.mean_soc));
     this.#tile("Driving", count(s.driving));
     this.#tile("Parked", count(s.parked));
     this.#tile("Charging", count(s.charging));
@@ -63,11 +68,13 @@ export class FleetPage {
     this.#charts.latency.add(quantile(took, 0.5));
     const points = vehicles.reduce((sum, v) => sum + messages(v.applied), 0);
     this.#tile("Data points", count(points));
-    const before = this.#points;
-    this.#points = { points, now };
     // A vehicle's count begins anew with a run.
-    if (before && points >= before.points) {
-      this.#charts.points.add((points - before.points) / ((now - before.now) / 1000));
+    if (points < this.#points.at(-1)?.points) this.#points = [];
+    this.#points.push({ points, now });
+    while (this.#points[1]?.now < now - RATE_MS) this.#points.shift();
+    const [first] = this.#points;
+    if (now > first.now) {
+      this.#charts.points.add((points - first.points) / ((now - first.now) / 1000));
     }
     this.#table();
   }

@@ -93,7 +93,7 @@ export class StallList {
     const [key, name, note] = button.children;
     const state = STATES[spot.state];
     const seen = spot.seen ? `seen ${age(this.#map.store.ageMs(spot.seen))} ago` : "never seen";
-    set(name, `${number ? `${number}. ` : ""}${spot.street}`);
+    set(name, `${number ? `${number}. ` : ""}${spot.street} · ${spot.id}`);
     set(note, walkM == null
       ? spot.state ? `${state}, ${percent(spot.confidence)}` : state
       : `${metres(walkM)}, ${percent(spot.confidence)}`);

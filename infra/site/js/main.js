@@ -11,7 +11,7 @@ import { theme } from "./theme.js";
 import { TrendsPage } from "./trends.js";
 
 const PAGES = ["map", "fleet", "trends", "campaigns"];
-const CITY_MS = 10000, TRENDS_MS = 60000, MISSING_MS = 60000;
+const CITY_MS = 5000, TRENDS_MS = 60000, MISSING_MS = 60000;
 const PAGE_LIMIT = 1000; // the API's most
 const $ = (id) => document.getElementById(id);
 
@@ -23,7 +23,7 @@ const files = new Api("."); // beside this page, and not the API's availability
 const map = new MapPage(store, api, () => spots.now());
 const fleet = new FleetPage(store, api);
 const trends = new TrendsPage(api), campaigns = new CampaignsPage(config);
-new Banner(api, 1000 * config.stale_s);
+new Banner(api, store, 1000 * config.stale_s);
 theme($("theme"), () => map.recolour());
 
 const city = new Poll(async () => {

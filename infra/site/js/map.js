@@ -68,6 +68,7 @@ export class MapPage {
 
   fit() {
     this.camera.fit(this.store.bounds);
+    this.camera.farthest = this.camera.scale / 4;
     this.moved();
   }
 

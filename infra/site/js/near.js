@@ -1,12 +1,13 @@
 // Free stalls near a place, in the order in which one would walk to them.
 
 import { el, metres } from "./format.js";
-import { distanceM } from "./geo.js";
+import { Bounds, distanceM } from "./geo.js";
 import { FREE, STATES } from "./store.js";
 
 const RADIUS_M = 500;
 const MOST = 12;
 const AGAIN_MS = 4000;
+const CLOSEST = 4; // px a metre
 const $ = (id) => document.getElementById(id);
 
 export class Near {
@@ -105,7 +106,6 @@ export class Near {
     this.#place = { ...place, words, x: projection.x(place.lon), y: projection.y(place.lat) };
     this.#map.scene.place = this.#place;
     this.note.textContent = "Searching …";
-    this.#map.goTo(this.#place.x, this.#place.y, 1.2);
     this.#ask(true);
   }
 
@@ -121,7 +121,16 @@ export class Near {
     }
     if (this.#place !== place) return;
     if (found) this.#show(found, place);
+    if (found && first) this.#frame(found, place);
     this.#timer = setTimeout(() => this.#ask(), AGAIN_MS);
+  }
+
+  // The place and what was found, in one view.
+  #frame(found, place) {
+    const bounds = new Bounds();
+    for (const { x, y } of [place, ...found.map(({ spot }) => spot)]) bounds.add(x, y);
+    this.#map.camera.fit(bounds, CLOSEST);
+    this.#map.moved();
   }
 
   #show(found, place) {
