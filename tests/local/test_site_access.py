@@ -12,8 +12,16 @@ from botocore.credentials import Credentials
 from playwright.async_api import Browser, async_playwright
 from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, vehicle, visit
 
-from fleet_sim.cloud import deploy
+from fleet_sim.cloud import deploy, stacks
 from fleet_sim.cloud.target import Target
+from fleet_sim.contract.trends import (
+    ALL_STREETS,
+    HOURS_A_WEEK,
+    HourTrend,
+    StreetTrend,
+    TrendIndex,
+    trend_item,
+)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -173,6 +181,37 @@ async def test_the_fleet_s_page(browser: Browser, place: Town) -> None:
         await page.until("document.querySelectorAll('#vehicles tbody tr').length === 1")
         assert "1FSMZ91C0T0000007" in await page.text("#vehicles tbody")
         assert page.complaints == []
+
+
+async def test_trends_of_all_streets_and_of_one(
+    browser: Browser, deployed: tuple[Target, deploy.StackOutputs], place: Town
+) -> None:
+    target, outputs = deployed
+    street = place.spots[0].street
+    hours = [HourTrend(10, 0.25 if hour % 24 < 8 else None) for hour in range(HOURS_A_WEEK)]
+    one = [HourTrend(4, 0.75)] * HOURS_A_WEEK
+    index = TrendIndex("c", "Europe/Berlin", [street], 560, 1_780_000_000_000, None, 0, hours)
+    items = trend_item(ALL_STREETS, index), trend_item(street, StreetTrend(street, "UTC", one))
+    dynamodb = target.client("dynamodb")
+    table = stacks.outputs(target, deploy.stack_name(target, "trends"))["TrendsTable"]
+    for made in items:
+        dynamodb.put_item(TableName=table, Item=made)
+    try:
+        async with visit(browser, f"{outputs.site_url}#trends") as page:
+            await page.page.wait_for_selector(".heat")
+            rows = await page.js(
+                "[...document.querySelectorAll('.heat tbody tr')].map((tr) => tr.innerText)"
+            )
+            assert len(rows) == 7
+            assert rows[0].split("\t") == ["Monday", *["25"] * 8, *[""] * 16]
+            assert "Europe/Berlin" in await page.text(".heat caption")
+            await page.page.select_option("#trend-street", street)
+            await page.until(says("#trends", "75 % taken on average"))
+            assert (await Axe().run(page.page)).violations_count == 0
+            assert page.complaints == []
+    finally:
+        for made in items:
+            dynamodb.delete_item(TableName=table, Key={"street": made["street"]})
 
 
 async def test_a_page_without_data_says_so(browser: Browser, place: Town) -> None:

@@ -17,10 +17,12 @@ export class TrendsPage {
   async refresh() {
     try {
       const { body: index } = await this.#api.get("/trends");
-      if (!index.streets.length) throw Object.assign(new Error(), { missing: true, status: 404 });
-      if (!index.streets.includes(this.#street)) this.#street = index.streets[0];
-      const path = `/trends/street?name=${encodeURIComponent(this.#street)}`;
-      const { body: trend } = await this.#api.get(path);
+      if (!index.streets.includes(this.#street)) this.#street = null; // of another city
+      let trend = index;
+      if (this.#street) {
+        const path = `/trends/street?name=${encodeURIComponent(this.#street)}`;
+        trend = (await this.#api.get(path)).body;
+      }
       if (trend === this.#drawn) return; // a choice that is open must not be taken away
       this.#drawn = trend;
       this.#draw(index, trend);
@@ -37,10 +39,10 @@ export class TrendsPage {
     const choice = el("select", {
       id: "trend-street",
       onchange: (event) => {
-        this.#street = event.target.value;
-        this.refresh();
+        this.#street = event.target.value || null;
+        this.refresh().catch(() => {}); // the banner says so
       },
-    }, ...index.streets.map((name) =>
+    }, el("option", { value: "" }, "all streets"), ...index.streets.map((name) =>
       el("option", { value: name, selected: name === this.#street }, name)));
     const looks = trend.hours.reduce((sum, hour) => sum + hour.looks, 0);
     const taken = trend.hours.reduce((sum, hour) => sum + hour.looks * (hour.taken ?? 0), 0);
@@ -49,7 +51,7 @@ export class TrendsPage {
         el("b", {}, looks ? `${percent(taken / looks)} taken on average` : "never seen")),
       el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Table of hours" },
         table(trend)),
-      el("p", { className: "note" }, `${count(looks)} looks of vehicles at this street's stalls`
+      el("p", { className: "note" }, `${count(looks)} looks of vehicles`
         + (index.first_ms ? `, since ${stamp(index.first_ms)}.` : "."))));
     if (focused) choice.focus();
   }
