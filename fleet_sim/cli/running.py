@@ -1,5 +1,6 @@
 """Commands that run a scenario, and the report of a run."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ DEFAULT = click.core.ParameterSource.DEFAULT
     fleet-sim run my.yaml --target mqtt://127.0.0.1:1883
     fleet-sim run my.yaml --broker embedded
     fleet-sim run my.yaml --shards 4 --source-ip 127.0.1.0/28
+    fleet-sim run my.yaml --prometheus 127.0.0.1:9464
     fleet-sim run my.yaml --shards auto --cluster ray --ray-address 10.0.0.5:6379
     """,
 )
@@ -98,6 +100,23 @@ DEFAULT = click.core.ParameterSource.DEFAULT
     metavar="ADDRESS,…",
     help="Connect from these addresses, or a range such as 127.0.1.0/28, in turn.",
 )
+@click.option(
+    "--prometheus",
+    metavar="HOST:PORT",
+    envvar="FLEET_SIM_PROMETHEUS",
+    help="Serve metrics for Prometheus there while it runs (docs/metrics.md).",
+)
+@click.option(
+    "--otlp",
+    is_flag=True,
+    envvar="FLEET_SIM_OTLP",
+    help="Send metrics to an OpenTelemetry collector while it runs, as OTEL_* variables say.",
+)
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page of Markdown there; GITHUB_STEP_SUMMARY gets it too, if it is set.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: reports/RUN.")
 @stack_option
 @region_option
@@ -116,6 +135,9 @@ def run(
     cluster: str | None,
     ray_address: str | None,
     source_ips: str,
+    prometheus: str | None,
+    otlp: bool,
+    markdown: Path | None,
     out: Path | None,
     stack: str,
     region: str | None,
@@ -134,6 +156,7 @@ def run(
             param_hint="--broker",
         )
     from fleet_sim.engine.run import Options, run_scenario
+    from fleet_sim.report.markdown import write_markdown
     from fleet_sim.report.render import render
     from fleet_sim.report.terminal import summary_table
 
@@ -152,11 +175,14 @@ def run(
         stack=stack,
         region=region,
         state_dir=STATE_DIR,
+        prometheus=prometheus,
+        otlp=otlp,
     )
     # With --json stdout belongs to the document.
     console = Console(stderr=as_json, highlight=False)
     summary, folder = run_scenario(scenario, options, console)
     page = render(folder)
+    write_markdown(summary, markdown, os.environ.get("GITHUB_STEP_SUMMARY"))
     console.print(summary_table(summary))
     console.print(f"report: {page}", soft_wrap=True)
     if as_json:

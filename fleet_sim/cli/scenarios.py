@@ -71,12 +71,21 @@ def city(scenario: Path, out: Path, after: str | None, overrides: tuple[str, ...
     click.echo(draw(scenario, out, overrides=overrides, after=after))
 
 
-@click.command(cls=Examples, examples="fleet-sim schema > scenario.schema.json")
-def schema() -> None:
+@click.command(
+    cls=Examples,
+    examples="""
+    fleet-sim schema > scenario.schema.json
+    fleet-sim schema --summary > summary.schema.json
+    """,
+)
+@click.option("--summary", is_flag=True, help="Of summary.json, which a run leaves.")
+def schema(summary: bool) -> None:
     """Print the JSON Schema of scenario files, for editors and other tools."""
     from fleet_sim.engine.catalog import scenario_schema
+    from fleet_sim.measure.schema import summary_schema
 
-    click.echo(msgspec.json.format(msgspec.json.encode(scenario_schema()), indent=2))
+    document = summary_schema() if summary else scenario_schema()
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
 @click.command(

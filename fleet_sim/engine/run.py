@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.costing import DEFAULT_REGION
 from fleet_sim.engine.endpoint import parse_all
+from fleet_sim.engine.exports import Exporter, exporting
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import Host, LocalHost
@@ -83,6 +85,7 @@ class _Run(NamedTuple):
     options: "Options"
     connect_timeout_s: float
     console: Console
+    exports: Sequence[Exporter]
 
 
 class Options(NamedTuple):
@@ -107,6 +110,10 @@ class Options(NamedTuple):
     source_ips: str = ""
     """Addresses to connect from, or a range of them."""
     transport: Kind = "native"
+    prometheus: str | None = None
+    """Address of an endpoint that Prometheus scrapes while the run goes on."""
+    otlp: bool = False
+    """Send figures to an OpenTelemetry collector while the run goes on."""
 
 
 def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summary, Path]:
@@ -138,9 +145,14 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
         cluster = Cluster(options.ray_address)
         shares = share_out(scenario, shard_count(options.shards, scenario.vehicles, cluster.cores))
         cluster.check(len(shares))
+    run = new_run_id()
+    about = {"run": run, "scenario": scenario.name, "target": options.target}
     try:
-        plan = _Plan(path, scenario, shares, sources, cluster, options, connect_timeout_s)
-        return _set_up(plan, console)
+        with exporting(options.prometheus, options.otlp, about) as exports:
+            plan = _Plan(
+                run, path, scenario, shares, sources, cluster, options, connect_timeout_s, exports
+            )
+            return _set_up(plan, console)
     finally:
         if cluster is not None:
             cluster.close()
@@ -149,6 +161,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
 class _Plan(NamedTuple):
     """What is settled before anything is built or opened."""
 
+    run: str
     path: Path
     scenario: Scenario
     shares: list[Share]
@@ -156,11 +169,11 @@ class _Plan(NamedTuple):
     cluster: Cluster | None
     options: Options
     connect_timeout_s: float
+    exports: Sequence[Exporter]
 
 
 def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
-    path, scenario, shares, sources, cluster, options, connect_timeout_s = plan
-    run = new_run_id()
+    run, path, scenario, shares, sources, cluster, options, connect_timeout_s, exports = plan
     with ConsoleSteps(console) as steps:
         steps.step("building the city")
         # The only shard's world is built here and now: what does not fit is found before anything
@@ -199,6 +212,7 @@ def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
                 options=options,
                 connect_timeout_s=connect_timeout_s,
                 console=console,
+                exports=exports,
             ),
             sources,
         )
@@ -298,7 +312,7 @@ async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
     console, folder = this.console, this.folder
     supervisor = Supervisor(_hosts(this, link, clock), clock, this.name)
     view = LiveView(console, this.scenario, supervisor)
-    watch = Watch(this.backend, supervisor, view, folder, Guard(this.scenario))
+    watch = Watch(this.backend, supervisor, view, folder, Guard(this.scenario), this.exports)
 
     def on_lost(text: str) -> None:
         folder.log("shard_lost", text=text)

@@ -2,10 +2,11 @@
 
 import asyncio
 import enum
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from fleet_sim.engine.backend import Backend
+from fleet_sim.engine.exports import Exporter
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import WorkerError
@@ -38,6 +39,7 @@ class Watch:
         view: LiveView,
         folder: RunFolder,
         guard: Guard | None = None,
+        exports: Sequence[Exporter] = (),
     ) -> None:
         self.stopped: Stop | None = None
         self.reason = ""
@@ -45,6 +47,7 @@ class Watch:
         """Times in which fewer than half of those with a radio link were online."""
         self.view = view
         self.guard = guard
+        self._exports = exports
         self._backend = backend
         self._supervisor = supervisor
         self._folder = folder
@@ -106,6 +109,8 @@ class Watch:
         supervisor.look()
         status = supervisor.status()
         self.view.tick(status)
+        for export in self._exports:
+            export.tell(status)
         gone = self._backend.gone()
         if gone is not None:
             self.stop(Stop.TARGET, gone)

@@ -10,6 +10,8 @@ from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.cost import Estimate
 from fleet_sim.measure.thresholds import ThresholdResult
 
+VERSION: Literal[1] = 1
+
 Verdict = Literal[
     "passed", "threshold_broken", "target_failed", "generator_overloaded", "interrupted"
 ]
@@ -150,6 +152,8 @@ class Summary(_Section, frozen=True):
     environment: Environment
     cost: Estimate | None = None
     """What this would cost on AWS; null when nothing was sent, or the region has no prices."""
+    version: Literal[1] = VERSION
+    """Of this document. Fields may be added to a version; what is there keeps its meaning."""
 
 
 def to_json(summary: Summary) -> bytes:
