@@ -78,6 +78,8 @@ def campaign(campaign_id: str) -> Response[str]:
 def vehicles(campaign_id: str) -> Response[str]:
     _held(campaign_id)
     after = (app.current_event.query_string_parameters or {}).get("after", "")
+    if after and not after.startswith("v#"):
+        raise ProblemError(400, f"after: {after!r} is no page (allowed: what `next` said)")
     found, rest = clients.store().page(campaign_id, after, PAGE)
     return _json(TargetPage(found, rest))
 

@@ -19,7 +19,6 @@ from fleet_sim.contract.campaigns import (
     Target,
     WaveCounts,
     job_id,
-    parse_job_id,
 )
 from update_manager import logic, planning, records
 from update_manager.jobs import Jobs, NoSuchThingError
@@ -67,17 +66,29 @@ class Driver:
 
     # -- what the Jobs service says ---------------------------------------------------------------
 
-    def observe(self, name: str, thing: str, seen: Observation) -> str | None:
-        """An execution's state; answers whose it is, None when it is no campaign's."""
-        named = parse_job_id(name)
-        retry = self._retry_of(named[0]) if named else None
-        if named is None or retry is None:
-            return None
-        campaign_id, wave, _ = named
-        while (target := self._store.target(campaign_id, wave, thing)) is not None:
-            if self._store.save(campaign_id, target, records.observe(target, seen, retry)):
-                return campaign_id
-        return None
+    def observe(self, events: Iterable[tuple[str, int, str, Observation]]) -> None:
+        """Campaign, wave, thing and state of executions."""
+        by_campaign: dict[str, list[tuple[int, str, Observation]]] = {}
+        for campaign_id, wave, thing, seen in events:
+            by_campaign.setdefault(campaign_id, []).append((wave, thing, seen))
+        for campaign_id, news in by_campaign.items():
+            while news and (retry := self._retry_of(campaign_id)) is not None:
+                news = self._take(campaign_id, retry, news)
+
+    def _take(
+        self, campaign_id: str, retry: Retry, news: list[tuple[int, str, Observation]]
+    ) -> list[tuple[int, str, Observation]]:
+        """Answers the news of vehicles whose record somebody else moved meanwhile."""
+        wanted = dict.fromkeys((wave, thing) for wave, thing, _ in news)
+        old = self._store.read_targets(campaign_id, wanted)
+        new = dict(old)
+        for wave, thing, seen in news:
+            if thing in new and new[thing].wave == wave:
+                new[thing] = records.observe(new[thing], seen, retry)
+        moves = [(old[thing], new[thing]) for thing in old]
+        saved = self._store.save_all(campaign_id, moves)
+        stale = {old.thing for (old, _), done in zip(moves, saved, strict=True) if not done}
+        return [item for item in news if item[1] in stale]
 
     def _retry_of(self, campaign_id: str) -> Retry | None:
         """A campaign's plan never changes: read once."""

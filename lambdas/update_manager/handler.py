@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from fleet_sim.contract.campaigns import ENDED
+from fleet_sim.contract.campaigns import ENDED, parse_job_id
 from update_manager import clients, jobs
 from update_manager.driver import Turn
+from update_manager.records import Observation
 
 logger = Logger()
 
@@ -80,14 +81,22 @@ def _drive(campaign_id: str, *, reconcile: bool) -> Turn | None:
 def _events(messages: list[dict[str, Any]]) -> dict[str, Any]:
     """Job events and the API's wishes from the queue. What failed comes again."""
     failures: list[str] = []
+    news: list[tuple[str, int, str, Observation]] = []
     to_drive: dict[str, list[str]] = {}
     for message in messages:
         try:
-            if (campaign_id := _event(message["body"])) is not None:
-                to_drive.setdefault(campaign_id, []).append(message["messageId"])
-        except Exception:
-            logger.exception("event failed", message_id=message["messageId"])
+            event = msgspec.json.decode(message["body"])
+            if "drive" in event:
+                to_drive.setdefault(event["drive"], []).append(message["messageId"])
+            elif (item := _news(event)) is not None:
+                news.append(item)
+                # A success can wait for the next turn; anything else is for the gate, at once.
+                if event["status"] != "SUCCEEDED":
+                    to_drive.setdefault(item[0], []).append(message["messageId"])
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+            logger.exception("no job event", message_id=message["messageId"])
             failures.append(message["messageId"])
+    clients.driver().observe(news)  # all of them come again if this fails
     for campaign_id, ids in to_drive.items():
         try:
             _drive(campaign_id, reconcile=False)
@@ -97,18 +106,12 @@ def _events(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": name} for name in failures]}
 
 
-def _event(body: str) -> str | None:
-    """Take one; answers which campaign's gate is to look at once."""
-    event = msgspec.json.decode(body)
-    if "drive" in event:
-        wanted: str = event["drive"]
-        return wanted
+def _news(event: dict[str, Any]) -> tuple[str, int, str, Observation] | None:
+    """Campaign, wave, thing and state; None for a job that is no campaign's."""
     name, thing = event["jobId"], event["thingArn"].rpartition("/")[2]
     details = {k: str(v) for k, v in (event.get("statusDetails") or {}).items()}
     at_s = float(event["timestamp"])
     at_s = at_s / 1e3 if at_s > 1e11 else at_s  # AWS documents seconds, and has sent ms
     seen = jobs.seen(name, event["status"], at_s, details)
-    if seen is None:
-        return None
-    whose = clients.driver().observe(name, thing, seen)
-    return None if event["status"] == "SUCCEEDED" else whose
+    named = parse_job_id(name)
+    return None if seen is None or named is None else (named[0], named[1], thing, seen)

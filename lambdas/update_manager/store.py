@@ -21,6 +21,8 @@ from update_manager.logic import Campaign, Tell
 
 INDEX = "#campaigns"
 AT_ONCE = 8
+TOGETHER = 100
+"""Items of a transaction, and keys of a BatchGetItem, at most (DynamoDB quotas)."""
 _encode = msgspec.json.encode
 
 
@@ -131,7 +133,11 @@ class Store:
     def plan(self, campaign_id: str, targets: Iterable[Target]) -> None:
         """Write the vehicles' first records. One that is there stays as it is: its writer has been
         further than we are."""
-        list(self._pool.map(lambda target: self._first(campaign_id, target), targets))
+        puts = [self._first(campaign_id, target) for target in targets]
+        for start in range(0, len(puts), TOGETHER):
+            some = puts[start : start + TOGETHER]
+            if not self._together([{"Put": put} for put in some]):
+                list(self._pool.map(self._put_new, some))
 
     def targets(self, campaign_id: str, waves: int) -> list[Target]:
         """The vehicles of the first `waves` waves."""
@@ -151,19 +157,29 @@ class Store:
         item = self._get(campaign_id, f"v#{wave:02d}#{thing}")
         return None if item is None else msgspec.json.decode(item["record"]["S"], type=Target)
 
+    def read_targets(
+        self, campaign_id: str, wanted: Iterable[tuple[int, str]]
+    ) -> dict[str, Target]:
+        """By thing; `wanted` names wave and thing."""
+        keys = [_key(campaign_id, f"v#{wave:02d}#{thing}") for wave, thing in wanted]
+        found: dict[str, Target] = {}
+        for start in range(0, len(keys), TOGETHER):
+            some = {"Keys": keys[start : start + TOGETHER], "ConsistentRead": True}
+            pending: dict[str, Any] = {self._table: some}
+            while pending:
+                answer = self._dynamodb.batch_get_item(RequestItems=pending)
+                for item in answer["Responses"].get(self._table, ()):
+                    target = msgspec.json.decode(item["record"]["S"], type=Target)
+                    found[target.thing] = target
+                pending = answer.get("UnprocessedKeys") or {}
+        return found
+
     def save(self, campaign_id: str, old: Target, new: Target) -> bool:
         """The vehicle's record moves on, if it still is `old`."""
         if old == new:
             return True
         try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_key(campaign_id, f"v#{old.wave:02d}#{old.thing}"),
-                UpdateExpression="SET #r = :new",
-                ConditionExpression="#r = :old",
-                ExpressionAttributeNames={"#r": "record"},
-                ExpressionAttributeValues={":old": _text(old), ":new": _text(new)},
-            )
+            self._dynamodb.update_item(**self._move(campaign_id, old, new))
         except ClientError as error:
             if _condition_failed(error):
                 return False
@@ -171,21 +187,57 @@ class Store:
         return True
 
     def save_all(self, campaign_id: str, moves: Sequence[tuple[Target, Target]]) -> list[bool]:
-        return list(self._pool.map(lambda move: self.save(campaign_id, *move), moves))
+        """Which of them did: all together, and if one does not each for itself."""
+        done: list[bool] = []
+        for start in range(0, len(moves), TOGETHER):
+            some = moves[start : start + TOGETHER]
+            updates = [
+                {"Update": self._move(campaign_id, old, new)} for old, new in some if old != new
+            ]
+            if self._together(updates):
+                done += [True] * len(some)
+            else:
+                done += self._pool.map(lambda move: self.save(campaign_id, *move), some)
+        return done
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _first(self, campaign_id: str, target: Target) -> None:
-        key = _key(campaign_id, f"v#{target.wave:02d}#{target.thing}")
+    def _together(self, writes: list[dict[str, Any]]) -> bool:
+        """A transaction is one request for a hundred; False when one of its conditions fails."""
+        if len(writes) < 2:
+            return not writes
         try:
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item={**key, "record": _text(target)},
-                ConditionExpression="attribute_not_exists(campaign)",
-            )
+            self._dynamodb.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            if _condition_failed(error):
+                return False
+            raise
+        return True
+
+    def _first(self, campaign_id: str, target: Target) -> dict[str, Any]:
+        key = _key(campaign_id, f"v#{target.wave:02d}#{target.thing}")
+        return {
+            "TableName": self._table,
+            "Item": {**key, "record": _text(target)},
+            "ConditionExpression": "attribute_not_exists(campaign)",
+        }
+
+    def _put_new(self, put: dict[str, Any]) -> None:
+        try:
+            self._dynamodb.put_item(**put)
         except ClientError as error:
             if not _condition_failed(error):
                 raise
+
+    def _move(self, campaign_id: str, old: Target, new: Target) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "Key": _key(campaign_id, f"v#{old.wave:02d}#{old.thing}"),
+            "UpdateExpression": "SET #r = :new",
+            "ConditionExpression": "#r = :old",
+            "ExpressionAttributeNames": {"#r": "record"},
+            "ExpressionAttributeValues": {":old": _text(old), ":new": _text(new)},
+        }
 
     def _get(self, campaign_id: str, item: str) -> dict[str, Any] | None:
         answer = self._dynamodb.get_item(

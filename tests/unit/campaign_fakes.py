@@ -131,21 +131,40 @@ class FakeDynamo:
             self.items[self._key(put["Item"])] = put["Item"]
 
     def transact_write_items(self, TransactItems: Any) -> None:  # noqa: N803
+        assert 0 < len(TransactItems) <= 100
         with self.lock:
-            puts = [item["Put"] for item in TransactItems]
-            if not all(self._fits(put) for put in puts):
+            if not all(
+                self._fits(item["Put"]) if "Put" in item else self._is_old(item["Update"])
+                for item in TransactItems
+            ):
                 reasons = {"CancellationReasons": [{"Code": "ConditionalCheckFailed"}]}
                 detail = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}
                 raise ClientError({**detail, **reasons}, "test")  # type: ignore[typeddict-item]
-            for put in puts:
-                self.items[self._key(put["Item"])] = put["Item"]
+            for item in TransactItems:
+                if "Put" in item:
+                    self.items[self._key(item["Put"]["Item"])] = item["Put"]["Item"]
+                else:
+                    self._set(item["Update"])
 
     def update_item(self, **update: Any) -> None:
         with self.lock:
-            item, values = self.items[self._key(update["Key"])], update["ExpressionAttributeValues"]
-            if item["record"] != values[":old"]:
+            if not self._is_old(update):
                 raise client_error("ConditionalCheckFailedException")
-            item["record"] = values[":new"]
+            self._set(update)
+
+    def _is_old(self, update: Any) -> bool:
+        old = update["ExpressionAttributeValues"][":old"]
+        return bool(self.items[self._key(update["Key"])]["record"] == old)
+
+    def _set(self, update: Any) -> None:
+        new = update["ExpressionAttributeValues"][":new"]
+        self.items[self._key(update["Key"])]["record"] = new
+
+    def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803
+        ((table, wanted),) = RequestItems.items()
+        assert 0 < len(wanted["Keys"]) <= 100
+        found = [self.items.get(self._key(key)) for key in wanted["Keys"]]
+        return {"Responses": {table: [dict(item) for item in found if item]}}
 
     def get_item(self, **request: Any) -> Any:
         item = self.items.get(self._key(request["Key"]))

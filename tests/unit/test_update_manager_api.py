@@ -58,13 +58,19 @@ class Service:
         }[name]
 
     def call(
-        self, method: str, path: str, body: object = None, who: str | None = ME
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        who: str | None = ME,
+        query: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
         event = {
             "version": "2.0",
             "routeKey": "ANY /campaigns",
             "rawPath": path,
             "rawQueryString": "",
+            "queryStringParameters": query or {},
             "headers": {},
             "requestContext": {
                 "http": {"method": method, "path": path},
@@ -154,6 +160,20 @@ class TestApi:
     def test_what_is_not_there_is_not_found(self, service: Service) -> None:
         assert service.call("GET", "/campaigns/none")[0] == 404
         assert service.call("GET", "/campaigns/a/secrets")[0] == 404
+
+    def test_vehicles_come_in_pages(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api, "PAGE", 5)
+        service.call("POST", "/campaigns", ASKED)
+        service.turn("a")
+        first = service.call("GET", "/campaigns/a/vehicles")[1]
+        rest = service.call("GET", "/campaigns/a/vehicles", query={"after": first["next"]})[1]
+        things = [v["thing"] for v in first["vehicles"] + rest["vehicles"]]
+        assert (len(first["vehicles"]), sorted(things)) == (5, [f"V{i}" for i in range(8)])
+        assert rest["next"] is None
+        status, _ = service.call("GET", "/campaigns/a/vehicles", query={"after": "audit#"})
+        assert status == 400
 
     def test_an_operators_step_is_written_logged_and_driven(self, service: Service) -> None:
         service.call("POST", "/campaigns", ASKED)
