@@ -11,16 +11,6 @@ from fleet_sim.cloud.local import Endpoints, LocalAws
 from fleet_sim.cloud.target import Target, open_local
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of this folder in one process: they share one local AWS, and what they start
-    needs most of a core."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("local"))
-
-
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     """A running local AWS, empty at first."""
