@@ -162,6 +162,15 @@ async def test_on_a_phone(browser: Browser, place: Town, known: int) -> None:
         await page.page.touchscreen.tap(*await page.at(spot.id))
         await page.page.wait_for_selector("#details:visible")
         assert await page.text("#details-title") == f"Stall {spot.id}"
+        await page.js("scrollTo(0, 0)")  # the details were scrolled to
+        before = await page.js("window.fleetSim.map.camera.scale")
+        touches = await page.page.context.new_cdp_session(page.page)
+        for apart in (40, 60, 80):
+            fingers = [{"x": 195 - apart, "y": 300, "id": 0}, {"x": 195 + apart, "y": 300, "id": 1}]
+            kind = "touchStart" if apart == 40 else "touchMove"
+            await touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        await touches.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        await page.until(f"window.fleetSim.map.camera.scale > 1.9 * {before}")  # pinched
         small = await page.js(
             "[...document.querySelectorAll('button, nav a')].filter((b) => b.offsetHeight"
             " && (b.offsetHeight < 24 || b.offsetWidth < 24)).map((b) => b.outerHTML)"

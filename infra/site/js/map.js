@@ -9,6 +9,7 @@ import { Near } from "./near.js";
 import { FREE } from "./store.js";
 
 const PICK_PX = 14;
+const MOST_M = 20000; // from the middle: the API answers for 2,000 km² at most
 const CLOSE_SCALE = 3; // px a metre, when one stall is shown
 const $ = (id) => document.getElementById(id);
 
@@ -47,8 +48,11 @@ export class MapPage {
     const { store, camera } = this;
     if (store.bounds.empty) return null;
     const view = camera.view(40), b = store.bounds, p = store.projection, edge = 20;
-    const west = Math.max(view.west, b.west - edge), east = Math.min(view.east, b.east + edge);
-    const south = Math.max(view.south, b.south - edge), north = Math.min(view.north, b.north + edge);
+    const { x, y } = camera;
+    const west = Math.max(view.west, b.west - edge, x - MOST_M);
+    const east = Math.min(view.east, b.east + edge, x + MOST_M);
+    const south = Math.max(view.south, b.south - edge, y - MOST_M);
+    const north = Math.min(view.north, b.north + edge, y + MOST_M);
     if (west > east || south > north) return null;
     return [p.lon(west), p.lat(south), p.lon(east), p.lat(north)].map((v) => v.toFixed(5)).join(",");
   }
