@@ -49,7 +49,8 @@ def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None
     "parking",
     cls=Examples,
     examples="fleet-sim bench parking --quick\n"
-    "fleet-sim bench parking --osm west-oakland.osm.bz2 --out docs/accuracy.md",
+    "fleet-sim bench parking --osm west-oakland.osm.bz2 --out docs/accuracy.md\n"
+    "fleet-sim bench parking --learn",
 )
 @click.option("--quick", is_flag=True, help="One short case: some ten seconds.")
 @click.option(
@@ -59,14 +60,28 @@ def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None
     help="Extract to drive in too; may be repeated.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the Markdown page here.")
+@click.option(
+    "--learn", is_flag=True, help="Instead: learn from four hours of passes where cars may park."
+)
 @json_option
 @reports_errors
-def bench_parking(quick: bool, osm: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+def bench_parking(
+    quick: bool, osm: tuple[Path, ...], out: Path | None, learn: bool, as_json: bool
+) -> None:
     """How right the processor's parking map is against the truth, by fleet and speed. No cloud."""
     from rich.table import Table
 
-    from fleet_sim.engine import parking, parking_page
+    from fleet_sim.engine import kerb, parking, parking_page
 
+    if learn:
+        if quick or out is not None:
+            raise click.UsageError("--learn goes with neither --quick nor --out")
+        learned = [kerb.learn_kerb(case) for case in kerb.cases([str(path) for path in osm])]
+        if as_json:
+            click.echo(msgspec.json.encode(learned))
+        else:
+            click.echo(parking_page.markdown(parking_page.kerbs(learned)))
+        return
     results = []
     console = Console(highlight=False, stderr=True)
     for case, ablate in parking_page.cases([str(path) for path in osm], quick=quick):

@@ -6,6 +6,7 @@ imports nothing of it.
 """
 
 import importlib
+import math
 import sys
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -27,6 +28,9 @@ from fleet_sim.world import World
 
 FLOW_PER_H = 120
 """Cars that pass a kerb on a quiet street (assumption), as in the models' checks of a map."""
+BUSY_FLOW_PER_H = 480
+"""And on a busy one, where parking is scarce (assumption): 9,700 cars a day, of which 9 % drive in
+the busiest hour and 55 % of these in one direction."""
 LOOK_EVERY_S = 300
 GENERATED = "generated"
 _MEAN_SPEED = 0.85
@@ -84,7 +88,50 @@ class Result(msgspec.Struct, frozen=True):
     """Share of stalls at the end."""
     median_age_s: float
     """Of the newest look at a stall, over the stalls that were ever looked at."""
+    late_age_s: float
+    """A tenth of them are older than that."""
+    at_pass: "AtPass"
     scores: dict[str, MapScore]
+
+
+class AtPass(msgspec.Struct, frozen=True):
+    """What the map says of stalls when one was just passed, against the truth of that moment:
+    what drive-by sensing is usually judged by."""
+
+    counts: float
+    """`1 - Σ |estimated - true| / Σ true` of whole cars beside a stretch, about a block."""
+    occupancy: float
+    """Share of stalls that are as `p_occupied > 0.5` says."""
+    missed: float
+    """Share of taken stalls that are called free by the look alone, with the usual occupancy."""
+    false: float
+    """Share of free stalls that are called taken so."""
+
+
+class _Passes:
+    """Sums what `AtPass` divides."""
+
+    def __init__(self) -> None:
+        self._miscount = self._right = self._all = 0
+        self._wrong, self._of = [0, 0], [0, 0]
+
+    def add(self, truth: list[bool], p: list[float], llr: list[float]) -> None:
+        """The stalls that a stretch looked at: truth, beliefs after it, and its looks."""
+        self._miscount += abs(round(sum(p)) - sum(truth))
+        usual = math.log(USUAL / (1 - USUAL))
+        for taken, belief, look in zip(truth, p, llr, strict=True):
+            self._all += 1
+            self._right += (belief > 0.5) == taken
+            self._of[taken] += 1
+            self._wrong[taken] += (look + usual > 0) != taken
+
+    def judged(self) -> AtPass:
+        return AtPass(
+            counts=1 - self._miscount / max(self._of[True], 1),
+            occupancy=self._right / max(self._all, 1),
+            missed=self._wrong[True] / max(self._of[True], 1),
+            false=self._wrong[False] / max(self._of[False], 1),
+        )
 
 
 class _Memory:
@@ -123,13 +170,7 @@ class _Run:
     def __init__(self, case: Case, *, ablate: bool) -> None:
         self.cloud = Cloud.load()
         self.case, self.ablate = case, ablate
-        roads = World(scenario_of(case, 1)).city.roads
-        share = case.penetration * FLOW_PER_H / (_MEAN_SPEED * case.speed_kmh)
-        self.scenario = scenario_of(case, max(1, round(share * roads.length.sum() / 1000)))
-        self.world = World(self.scenario)
-        roads = self.world.city.roads
-        roads.reception[:] = STREET
-        roads.limit_mps[:] = case.speed_kmh / 3.6
+        self.scenario, self.world = fleet_of(case)
         self.registry = self.world.city.to_registry()
         self.index = self.cloud.spots.SpotIndex(self.registry)
         self.number = {spot.id: k for k, spot in enumerate(self.registry.spots)}
@@ -139,6 +180,8 @@ class _Run:
         segment = self.world.city.stalls.edge
         self.compared = {name: Comparison(segment) for name in (*names, *more)}
         self.ages: list[float] = []
+        self.passes = _Passes()
+        self._start_ms = self.scenario.clock.start.timestamp() * 1000
         self._tracks: dict[str, Any] = {}
 
     def take(self, record: RuleRecord) -> None:
@@ -146,20 +189,30 @@ class _Run:
         track, matching = self.cloud.track, self.cloud.matching
         held = self._tracks.get(record.vin) or track.Track()
         held, stretches = track.advance(held, record.run, [record], self.index.near_cm)
-        occupied = self.world.occupied
         error = held.error
         for stretch in stretches:
             looks, error = matching.judge(self.index, record.vin, stretch, error)
-            for spot_id, look in looks:
-                self.memory[MAP].add(record.run, spot_id, look)
-                llr = 6.0 if occupied[self.number[spot_id]] else -6.0
-                sure = msgspec.structs.replace(look, llr=llr)
-                self.memory[PERFECT].add(record.run, spot_id, sure)
+            self._remember(record.run, looks)
             if self.ablate:
                 self._place(UNMATCHED, record, stretch)
                 for burst in stretch.bursts:
                     self._place(FIXES, record, stretch._replace(bursts=(burst,)))
         self._tracks[record.vin] = msgspec.structs.replace(held, error=error)
+
+    def _remember(self, run: str, looks: list[tuple[str, Any]]) -> None:
+        if not looks:
+            return
+        # The street took half a minute: the truth of its middle.
+        at_s = (looks[len(looks) // 2][1].ts - self._start_ms) / 1000
+        occupied = self.world.truth.occupied_at(at_s)
+        truth = [bool(occupied[self.number[spot_id]]) for spot_id, _ in looks]
+        beliefs = []
+        for (spot_id, look), taken in zip(looks, truth, strict=True):
+            self.memory[MAP].add(run, spot_id, look)
+            sure = msgspec.structs.replace(look, llr=6.0 if taken else -6.0)
+            self.memory[PERFECT].add(run, spot_id, sure)
+            beliefs.append(self.cloud.spots.belief(self.memory[MAP].states[spot_id]).p_occupied)
+        self.passes.add(truth, beliefs, [look.llr for _, look in looks])
 
     def _place(self, name: str, record: RuleRecord, stretch: Any) -> None:
         """Looks of a stretch where its fixes put it, into that memory."""
@@ -200,6 +253,17 @@ def scenario_of(case: Case, vehicles: int) -> Scenario:
         f"phases: [{{name: all, duration: 24h, parking: {{occupancy: {case.occupancy:.0%}}}}}]\n",
         name="bench parking",
     )
+
+
+def fleet_of(case: Case) -> tuple[Scenario, World]:
+    """The case's city, with as many vehicles as its penetration means."""
+    roads = World(scenario_of(case, 1)).city.roads
+    share = case.penetration * FLOW_PER_H / (_MEAN_SPEED * case.speed_kmh)
+    scenario = scenario_of(case, max(1, round(share * roads.length.sum() / 1000)))
+    world = World(scenario)
+    world.city.roads.reception[:] = STREET
+    world.city.roads.limit_mps[:] = case.speed_kmh / 3.6
+    return scenario, world
 
 
 def records(scenario: Scenario, world: World, first: int, count: int) -> Any:
@@ -249,5 +313,7 @@ def drive(case: Case, *, ablate: bool = False) -> Result:
         bursts_kmh=float(np.mean(speeds)),
         taken=float(world.occupied.mean()),
         median_age_s=float(np.median(run.ages)),
+        late_age_s=float(np.quantile(run.ages, 0.9)),
+        at_pass=run.passes.judged(),
         scores={name: compared.score() for name, compared in run.compared.items()},
     )

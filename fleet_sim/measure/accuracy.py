@@ -106,7 +106,9 @@ class MapScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     counts: float
     """`1 - Σ |estimated - true| / Σ true` of the occupied stalls of each street segment and side;
-    the estimate is the sum of `p_occupied`."""
+    the estimate is the sum of `p_occupied`, their mean."""
+    whole_counts: float
+    """The same with estimates rounded to whole cars, about their median: what errs least so."""
     occupancy: float
     """Share of all stalls that are as `p_occupied > 0.5` says."""
     brier: float
@@ -126,7 +128,7 @@ class Comparison:
         self._p: list[NDArray[np.float64]] = []
         self._state: list[NDArray[np.int8]] = []
         self._truth: list[NDArray[np.bool_]] = []
-        self._miscount = self._true = 0.0
+        self._miscount = self._whole_miscount = self._true = 0.0
 
     def add(
         self, p: NDArray[np.float64], state: NDArray[np.int8], truth: NDArray[np.bool_]
@@ -138,6 +140,7 @@ class Comparison:
         told = np.bincount(self._segment, p)
         true = np.bincount(self._segment, truth.astype(np.float64))
         self._miscount += float(np.abs(told - true).sum())
+        self._whole_miscount += float(np.abs(np.rint(told) - true).sum())
         self._true += float(true.sum())
 
     def score(self) -> MapScore:
@@ -148,6 +151,7 @@ class Comparison:
         whole = accuracy(truth, np.concatenate(self._state), p, np.zeros(p.size))
         return MapScore(
             counts=1 - self._miscount / self._true,
+            whole_counts=1 - self._whole_miscount / self._true,
             occupancy=float(np.mean((p > 0.5) == truth)),
             brier=whole.brier,
             calibration_error=whole.calibration_error,

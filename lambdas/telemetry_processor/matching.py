@@ -29,8 +29,8 @@ TRIED_SIGMAS = 4.0
 """Of the shift's prior, that shifts are tried to either side of it."""
 TAKEN, GAP = 0.7, 0.12
 """Expected before looking: stalls taken, and near echoes where no stall is (driveways)."""
-COVER = ((0.54, 0.95), (0.78, 0.78), (1.0, 0.4))
-"""Up to which share of a stall's half length, how often a car in it is beside the sensor: cars are
+MIDDLE, COVERED = 0.75, 0.9
+"""Of a stall's length, the part in the middle beside which a car in it is so often: cars are
 shorter than stalls and stand off their middles."""
 LOOK_M = 2.5
 """Samples of so much of the way are worth one independent look: they see the same car."""
@@ -118,6 +118,28 @@ def judge(
         round(100 * (ahead * line.uy + across * line.ux)),
     )
     return found, seen if error is None or seen.ts > error.ts else error
+
+
+def heard(index: SpotIndex, stretch: Stretch) -> list[tuple[str, float, float]]:
+    """What a stretch met beside each place of an index that is to be judged, where its fixes put it
+    and in the order of driving: `(id, share of the place beside something near, share passed)`."""
+    line = _straighten(index, stretch.bursts)
+    places, _ = _beside(index, line)
+    if not places:
+        return []
+    origin = min(line.at[0] - 30.0, places[0][0] - 6.0) - LAG_M
+    samples = Samples(stretch.bursts, line.at, origin)
+    if samples.heard < MIN_HEARD:
+        return []
+    found = []
+    for along, placed in places:
+        if not stretch.from_m < along <= stretch.to_m:
+            continue
+        cells = max(1, round(2 * placed.half_m / CELL_M))
+        begin = round((along - placed.half_m - origin) / CELL_M)
+        near, passed = samples.grade(begin, cells)
+        found.append((placed.spot.id, near / cells, passed / cells))
+    return found
 
 
 def _expected(line: _Line, ts: int, error: FixError | None) -> tuple[float, float]:
@@ -239,25 +261,15 @@ def _scores(
     reach_m: float,
 ) -> list[tuple[float, int]]:
     """Log-likelihood of the samples, roughly, and the lag in cells, of each shift tried."""
-    levels = [0] * len(COVER)
+    beside = 0
     for along, placed in stalls:
-        inner = 0
+        half = placed.half_m * MIDDLE / CELL_M
         middle = (along - origin) / CELL_M
-        for i, (share, _) in enumerate(COVER):
-            half = placed.half_m * share / CELL_M
-            low, high = round(middle - half), round(middle + half)
-            mask = ((1 << (high - low)) - 1) << low
-            levels[i] |= mask & ~inner
-            inner = mask
+        low, high = round(middle - half), round(middle + half)
+        beside |= ((1 << (high - low)) - 1) << low
     weight = CELL_M / LOOK_M
-    gains = [
-        (
-            level,
-            weight * math.log(TAKEN * cover / GAP),
-            weight * math.log((1 - TAKEN * cover) / (1 - GAP)),
-        )
-        for level, (_, cover) in zip(levels, COVER, strict=True)
-    ]
+    yes = weight * math.log(TAKEN * COVERED / GAP)
+    no = weight * math.log((1 - TAKEN * COVERED) / (1 - GAP))
     near, far = samples.near, samples.far
     scores: list[tuple[float, int]] = []
     tried_m = min(TRIED_SIGMAS * sigma_m, reach_m)
@@ -266,13 +278,9 @@ def _scores(
     scale = -1 / (2 * sigma_m**2)
     for lag in range(low, max(high, low) + 1, LAG_STEP):
         # A positive lag: the stalls were passed later by the odometer than the fixes say.
-        shifted_near, shifted_far = (
-            (near >> lag, far >> lag) if lag >= 0 else (near << -lag, far << -lag)
-        )
-        score = scale * (lag * CELL_M - mean_m) ** 2
-        for level, yes, no in gains:
-            score += (shifted_near & level).bit_count() * yes
-            score += (shifted_far & level).bit_count() * no
+        shifted = beside << lag if lag >= 0 else beside >> -lag
+        score = (near & shifted).bit_count() * yes + (far & shifted).bit_count() * no
+        score += scale * (lag * CELL_M - mean_m) ** 2
         scores.append((score, lag))
     return scores
 

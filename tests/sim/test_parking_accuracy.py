@@ -2,8 +2,19 @@
 
 import pytest
 
-from fleet_sim.engine.parking import FIXES, MAP, PERFECT, UNMATCHED, Case, Result, drive
-from fleet_sim.engine.parking_page import page, parts, rows
+from fleet_sim.engine.kerb import learn_kerb, places
+from fleet_sim.engine.parking import (
+    FIXES,
+    MAP,
+    PERFECT,
+    UNMATCHED,
+    Case,
+    Result,
+    drive,
+    scenario_of,
+)
+from fleet_sim.engine.parking_page import kerbs, page, parts, rows
+from fleet_sim.world import World
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +29,32 @@ def test_the_map_is_right_of_what_it_calls(driven: Result) -> None:
     assert score.right is not None
     assert score.right > 0.88
     assert score.calibration_error < 0.06
+
+
+def test_what_a_vehicle_has_just_passed_is_right_and_ages(driven: Result) -> None:
+    assert driven.at_pass.occupancy > 0.95
+    assert driven.at_pass.counts > 0.95
+    assert driven.at_pass.occupancy > driven.scores[MAP].occupancy + 0.03
+    assert 60 < driven.median_age_s < driven.late_age_s
+
+
+def test_passes_tell_where_cars_may_park() -> None:
+    result = learn_kerb(Case(penetration=0.24, hours=0.2, seed=4))
+    score = result.score
+    assert result.passes_per_h > 20
+    assert score.precision is not None
+    assert score.precision > 0.8
+    assert score.recall is not None
+    assert score.recall > 0.6
+    (head, row) = kerbs([result])
+    assert dict(zip(head, row, strict=True))["precision"] == f"{100 * score.precision:.1f} %"
+
+
+def test_every_metre_of_kerb_is_a_place_and_stalls_are_the_legal_ones() -> None:
+    city = World(scenario_of(Case(seed=4), 1)).city
+    registry, legal = places(city)
+    assert len(registry.spots) == legal.size == city.stalls.cell_stall.size
+    assert legal.sum() == pytest.approx(city.stalls.length.sum(), rel=0.02)
 
 
 def test_matching_is_what_makes_it_right(driven: Result) -> None:

@@ -287,11 +287,12 @@ class TestFixError:
         sent = [item for item in drive(error_m=(3.0, 0.0)) if 40 < (item.odo_km - 5) * 1000 < 75]
         (stretch,) = self.stretches(sent)
         now = sent[0].ts
-        worth = []
+        worth = []  # mean log loss
         for east_cm in (-600, 0, 600):
             looks, _ = matching.judge(row, VIN, stretch, track.FixError(now - 1, east_cm, 0))
-            worth.append(sum(look.llr if int(name) in TAKEN else -look.llr for name, look in looks))
-        assert worth[0] < worth[1] < worth[2]
+            right = [llr if k in TAKEN else -llr for k, llr in ((int(n), o.llr) for n, o in looks)]
+            worth.append(sum(math.log1p(math.exp(-llr)) for llr in right) / len(right))
+        assert worth[0] > worth[1] > worth[2]
 
     def test_what_comes_late_does_not_bring_an_old_error_back(self) -> None:
         (stretch,) = self.stretches(drive())

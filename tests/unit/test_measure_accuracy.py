@@ -110,6 +110,8 @@ class TestComparison:
         score = compared.score()
         # |1.5 - 2| + |0.6 - 1| of 3 + 3 occupied ones; the second moment is exact.
         assert score.counts == pytest.approx(1 - 0.9 / 6)
+        # Of whole cars: |2 - 2| (1.5 is rounded to even) and |1 - 1|.
+        assert score.whole_counts == 1.0
         assert score.occupancy == pytest.approx(7 / 8)
         assert score.answered == pytest.approx(6 / 8)
         assert score.right == pytest.approx(4 / 6)
