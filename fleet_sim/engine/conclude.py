@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,11 +18,14 @@ from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import qos0_of
 from fleet_sim.engine.judge import generator_figures, judge
 from fleet_sim.engine.leavings import Driven
+from fleet_sim.engine.progress import what_breaks
 from fleet_sim.engine.record import parking_map, write_ledger, write_series
 from fleet_sim.engine.watch import Watch
 from fleet_sim.measure.audit import AuditResult, audit
+from fleet_sim.measure.clock import ClockOffset, clock_offset
 from fleet_sim.measure.junit import junit_xml
 from fleet_sim.measure.stages import (
+    NsArray,
     service_histogram,
     stage_histograms,
     stage_metrics,
@@ -38,7 +41,7 @@ from fleet_sim.measure.summary import (
     to_json,
 )
 from fleet_sim.measure.thresholds import evaluate, percentiles_needed
-from fleet_sim.scenario import Fault, Scenario
+from fleet_sim.scenario import Scenario
 from fleet_sim.world import City
 
 MOST_NOTES = 10
@@ -142,6 +145,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         phases=_phases(outcome),
         events=_events(outcome),
         environment=environment(),
+        clock=_clock(times, metrics),
         cost=cost_of(scenario, driven, times, outcome.target, outcome.region),
     )
     folder.write("summary.json", to_json(summary))
@@ -175,6 +179,20 @@ def _audit(outcome: Outcome) -> AuditResult | None:
     )
 
 
+def _clock(
+    times: Mapping[str, NsArray], metrics: Mapping[str, Mapping[str, float]]
+) -> ClockOffset | None:
+    """None for a target without a cloud that was asked."""
+    stream_ns, stored_ns, visible_ns = (times.get(s) for s in ("stream", "stored", "visible"))
+    if stream_ns is None or stored_ns is None or visible_ns is None:
+        return None
+    negative = {
+        stage: int(metrics.get(f"latency_ms{{stage:{stage}}}", {}).get("negative", 0))
+        for stage in times
+    }
+    return clock_offset(times["sent"], stream_ns, stored_ns, visible_ns, negative)
+
+
 def _rate(driven: Driven) -> float:
     """Messages sent a second, over the time from the first phase's beginning to its end."""
     seconds = (driven.end_ns - driven.t0_ns) / 1e9
@@ -203,12 +221,6 @@ def _reconnects(driven: Driven) -> dict[str, float]:
     return {"count": sum(attempts), "max": max(attempts, default=0)}
 
 
-def _what_breaks(fault: Fault) -> str:
-    if fault.radio is not None:
-        return f"radio {fault.radio.state}: {fault.radio.district}"
-    return "broker down"
-
-
 def _events(outcome: Outcome) -> list[Event]:
     speed = outcome.scenario.clock.speed
     events = [
@@ -216,7 +228,7 @@ def _events(outcome: Outcome) -> list[Event]:
             t_s=fault.at_s / speed,
             end_s=(fault.at_s + fault.for_s) / speed,
             kind="fault",
-            text=_what_breaks(fault),
+            text=what_breaks(fault),
         )
         for fault in outcome.scenario.faults
         if fault.at_s / speed <= (outcome.driven.end_ns - outcome.driven.t0_ns) / 1e9

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from fleet_sim.engine.status import Status
 from fleet_sim.engine.supervisor import Supervisor
+from fleet_sim.measure.live import STAGE_ACKNOWLEDGED
 from fleet_sim.measure.thresholds import ThresholdResult
-from fleet_sim.scenario import Scenario
+from fleet_sim.scenario import Fault, Scenario
 
 PLAIN_EVERY_S = 10.0
 
@@ -98,8 +99,9 @@ class LiveView:
         if self._console.is_terminal or time.monotonic() < self._next_plain:
             return
         self._next_plain = time.monotonic() + PLAIN_EVERY_S
-        figures = "  ".join(f"{name} {value}" for name, value in self._figures())
-        self._console.print(f"{self._where()}  {figures}", soft_wrap=True, highlight=False)
+        figures = [f"{name} {value}" for name, value in self._figures()]
+        line = "  ".join([self._where(), *figures, *self._broken()])
+        self._console.print(line, soft_wrap=True, highlight=False)
 
     def say(self, text: str) -> None:
         """A line of its own: something happened to the run."""
@@ -133,6 +135,8 @@ class LiveView:
             ("lateness p99", _ms(now.lateness_p99_ms)),
             ("ack p99", _ms(now.acknowledged_p99_ms)),
         ]
+        if (so_far := now.live.get(STAGE_ACKNOWLEDGED)) and so_far.counts:
+            figures.append(("ack p95 so far", _ms(so_far.stats((95.0,))["p95"])))
         if now.visible_p50_ms is not None:
             figures.append(("visible p50", _ms(now.visible_p50_ms)))
         if now.stalls:
@@ -145,6 +149,28 @@ class LiveView:
             figures.append(("shards", f"{len(self._supervisor.living)}/{shards}"))
         return figures
 
+    def _broken(self) -> list[str]:
+        """Faults that are on, and for how long still, s of wall time."""
+        speed = self._scenario.clock.speed
+        now_s = self._elapsed_s() * speed
+        return [
+            f"fault: {what_breaks(fault)}, {(fault.at_s + fault.for_s - now_s) / speed:.0f} s more"
+            for fault in self._scenario.faults
+            if fault.at_s <= now_s < fault.at_s + fault.for_s
+        ]
+
+    def _phases(self) -> Text:
+        """All, the present one in bold, those that are over dim."""
+        now_s = self._elapsed_s() * self._scenario.clock.speed
+        line, begin_s = Text(), 0.0
+        for phase in self._scenario.phases:
+            end_s = begin_s + phase.duration_s
+            style = "dim" if now_s >= end_s else "bold" if now_s >= begin_s else ""
+            line.append(" ▸ " if begin_s else "", style="dim")
+            line.append(phase.name, style=style)
+            begin_s = end_s
+        return line
+
     def _render(self) -> RenderableType:
         elapsed = self._elapsed_s()
         total = self._scenario.duration_s / self._scenario.clock.speed
@@ -156,10 +182,18 @@ class LiveView:
         head.add_row(
             Text(self._scenario.name, style="bold"), bar, Text(f"{self._where()} of {total:.0f} s")
         )
-        parts: list[RenderableType] = [head, Text(""), table]
+        parts: list[RenderableType] = [head, self._phases(), Text(""), table]
+        parts += [Text(text, style="yellow") for text in self._broken()]
         if self.notice:
             parts.append(Text(self.notice, style="bold red"))
         return Group(*parts)
+
+
+def what_breaks(fault: Fault) -> str:
+    """In a few words."""
+    if fault.radio is not None:
+        return f"radio {fault.radio.state}: {fault.radio.district}"
+    return "broker down"
 
 
 def _ms(value: float | None) -> str:

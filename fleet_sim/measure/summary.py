@@ -7,6 +7,7 @@ import numpy as np
 
 from fleet_sim.measure.accuracy import Accuracy
 from fleet_sim.measure.audit import AuditReport
+from fleet_sim.measure.clock import ClockOffset
 from fleet_sim.measure.cost import Estimate
 from fleet_sim.measure.thresholds import ThresholdResult
 
@@ -152,6 +153,8 @@ class Summary(_Section, frozen=True):
     environment: Environment
     cost: Estimate | None = None
     """What this would cost on AWS; null when nothing was sent, or the region has no prices."""
+    clock: ClockOffset | None = None
+    """The cloud's clock against the generator's; null when no message was seen at the API."""
     version: Literal[1] = VERSION
     """Of this document. Fields may be added to a version; what is there keeps its meaning."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fleet_sim.measure.clock import said as clock_said
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import MetricStats, Summary, Verdict
 from fleet_sim.report import city, lines
@@ -131,6 +132,7 @@ def latency(run: RunFolder) -> Html:
         lines.latency_over_time(run, "p95"),
         lines.latency_over_time(run, "p50"),
         stage_table(run.summary.metrics),
+        tag("p", clock_said(run.summary.clock)) if run.summary.clock else "",
     )
 
 

@@ -7,6 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from fleet_sim.measure.clock import said as clock_said
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary
 from fleet_sim.report.axes import clock_text, ms_text
@@ -72,6 +73,8 @@ def _facts(summary: Summary) -> Table:
         text = Text(", ".join(f"{count:,} {name}" for name, count in counts) + ", ")
         text.append(_flag(f"{audit.unexplained:,} unexplained", audit.unexplained > 0))
         table.add_row("audit", text)
+    if summary.clock is not None:
+        table.add_row("clock", clock_said(summary.clock))
     if summary.cost is not None:
         table.add_row("cost", cost_text(summary.cost))
     if summary.accuracy is not None:
