@@ -7,6 +7,7 @@ identity of a caller is refused here once more: the audit log has nobody without
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -43,6 +44,7 @@ app = APIGatewayHttpResolver()
 
 PAGE = 1_000
 """Vehicles a page of a campaign's vehicles."""
+_PAGE = re.compile(r"(?:(?P<wave>[0-9]{1,2})[.](?P<thing>[a-zA-Z0-9:_-]{1,128}))?")
 _T = TypeVar("_T")
 
 
@@ -78,9 +80,12 @@ def campaign(campaign_id: str) -> Response[str]:
 def vehicles(campaign_id: str) -> Response[str]:
     _held(campaign_id)
     after = (app.current_event.query_string_parameters or {}).get("after", "")
-    if after and not after.startswith("v#"):
+    begin = _PAGE.fullmatch(after)
+    if begin is None:
         raise ProblemError(400, f"after: {after!r} is no page (allowed: what `next` said)")
-    found, rest = clients.store().page(campaign_id, after, PAGE)
+    last = (int(begin["wave"]), begin["thing"]) if after else None
+    found, more = clients.store().page(campaign_id, last, PAGE)
+    rest = f"{found[-1].wave}.{found[-1].thing}" if more else None
     return _json(TargetPage(found, rest))
 
 

@@ -144,14 +144,15 @@ class Store:
         items = self._query(campaign_id, "v#", f"v#{waves:02d}")
         return [msgspec.json.decode(item["record"]["S"], type=Target) for item in items]
 
-    def page(self, campaign_id: str, after: str, limit: int) -> tuple[list[Target], str | None]:
-        """Vehicles in the order of waves from the item after `after`; where the rest begins."""
-        answer = self._dynamodb.query(
-            **self._between(campaign_id, after + "\0" if after else "v#", "v#\uffff"), Limit=limit
-        )
+    def page(
+        self, campaign_id: str, last: tuple[int, str] | None, limit: int
+    ) -> tuple[list[Target], bool]:
+        """Vehicles in the order of waves, from behind wave and thing `last`; whether there are
+        more."""
+        first = "v#" if last is None else f"v#{last[0]:02d}#{last[1]}\0"
+        answer = self._dynamodb.query(**self._between(campaign_id, first, "v#\uffff"), Limit=limit)
         found = [msgspec.json.decode(i["record"]["S"], type=Target) for i in answer["Items"]]
-        last = answer.get("LastEvaluatedKey")
-        return found, last["item"]["S"] if last else None
+        return found, "LastEvaluatedKey" in answer
 
     def target(self, campaign_id: str, wave: int, thing: str) -> Target | None:
         item = self._get(campaign_id, f"v#{wave:02d}#{thing}")

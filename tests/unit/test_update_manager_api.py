@@ -172,7 +172,7 @@ class TestApi:
         things = [v["thing"] for v in first["vehicles"] + rest["vehicles"]]
         assert (len(first["vehicles"]), sorted(things)) == (5, [f"V{i}" for i in range(8)])
         assert rest["next"] is None
-        status, _ = service.call("GET", "/campaigns/a/vehicles", query={"after": "audit#"})
+        status, _ = service.call("GET", "/campaigns/a/vehicles", query={"after": "audit#0"})
         assert status == 400
 
     def test_an_operators_step_is_written_logged_and_driven(self, service: Service) -> None:

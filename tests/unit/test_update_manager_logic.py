@@ -175,6 +175,10 @@ class TestGate:
         assert service.due(102.0) == []
         assert service.campaign.state == "paused"
         assert "only 0 of 5 have answered" in service.campaign.reason
+        service.resume(103.0)  # an operator knows why
+        while service.campaign.state == "running" and service.campaign.wave == 0:
+            service.due(104.0)
+        assert service.campaign.state == "soaking"
 
     def test_a_late_fault_is_caught_by_the_soak(self) -> None:
         service = campaign(waves={"shares": [0.1, 1.0], "soak_s": 100})
