@@ -172,6 +172,7 @@ def handler(event, context):
 def calls(target: Target, out: deploy.StackOutputs) -> dict[str, tuple[str, str, dict[str, Any]]]:
     """What an intruder in a function might try."""
     data = out.data_bucket
+    thing = f"arn:aws:iot:{target.region}:{target.account_id}:thing/none"
     found: dict[str, tuple[str, str, dict[str, Any]]] = {
         "archive": ("s3", "put_object", {"Bucket": data, "Key": "telemetry/probe"}),
         "change registry": ("s3", "put_object", {"Bucket": data, "Key": "registry/probe"}),
@@ -198,6 +199,13 @@ def calls(target: Target, out: deploy.StackOutputs) -> dict[str, tuple[str, str,
         "tell alarm": ("sns", "publish", {"TopicArn": out.alarm_topic, "Message": "probe"}),
         "call function": ("lambda", "invoke", {"FunctionName": out.api_function}),
         "change function": ("lambda", "delete_function", {"FunctionName": "none"}),
+        "read firmware": ("s3", "get_object", {"Bucket": out.firmware_bucket, "Key": "none"}),
+        "change firmware": ("s3", "put_object", {"Bucket": out.firmware_bucket, "Key": "probe"}),
+        "make job": ("iot", "create_job", {"jobId": "probe", "targets": [thing], "document": "{}"}),
+        "tell operators": ("sns", "publish",
+                           {"TopicArn": out.operators_topic, "Message": "probe"}),
+        "queue job": ("sqs", "send_message",
+                      {"QueueUrl": out.job_queue_url, "MessageBody": "probe"}),
         "list roles": ("iam", "list_roles", {}),
         "make certificate": ("iot", "create_keys_and_certificate", {}),
         "list things": ("iot", "list_things", {}),
@@ -235,6 +243,11 @@ ALLOWED = {
         "read archive", "list data", "queue update", "fleet metric",
         "get presence", "put presence", "batch get presence",
         "batch get flags", "batch write flags",
+    },
+    "trends_function": {"read registry", "read archive", "list data"},
+    "campaign_driver": {
+        "batch get vehicles", "scan vehicles", "batch get flags", "scan flags", "make job",
+        "tell operators", "other metric",
     },
     "api_function": {
         "read registry", "list data", "get vehicles", "scan vehicles", "get spots", "scan spots",

@@ -288,6 +288,15 @@ class TestData:
                     denied.add(f"{name.split('/')[0]}/{policy['Bucket']['Ref']}")
         assert denied == set(of_type("AWS::S3::Bucket"))
 
+    def test_topics_have_a_policy(self) -> None:
+        # SNS Developer Guide: the default one lets everybody in the account publish.
+        bound = {
+            f"{name.split('/')[0]}/{topic['Ref']}"
+            for name, policy in of_type("AWS::SNS::TopicPolicy").items()
+            for topic in policy["Topics"]
+        }
+        assert bound == set(of_type("AWS::SNS::Topic"))
+
     def test_logs_end(self) -> None:
         functions = of_type("AWS::Lambda::Function").values()
         groups = of_type("AWS::Logs::LogGroup").values()
