@@ -56,7 +56,7 @@ class Burst(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class FixError(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How far off a vehicle's fixes were on the last street that it was matched to."""
+    """How far off a vehicle's fixes were on the last streets that it was matched to, on average."""
 
     ts: int
     east_cm: int

@@ -279,20 +279,30 @@ class TestFixError:
         error = self.after((3.0, -2.0), bearing)
         b = math.radians(bearing)
         east, north = 3 * math.sin(b) - 2 * math.cos(b), 3 * math.cos(b) + 2 * math.sin(b)
-        assert (error.east_cm, error.north_cm) == pytest.approx((100 * east, 100 * north), abs=40)
+        told = 100 * matching.FIRST_STREET
+        assert (error.east_cm, error.north_cm) == pytest.approx((told * east, told * north), abs=25)
+
+    def test_streets_are_averaged(self) -> None:
+        (stretch,) = self.stretches(drive(error_m=(3.0, 0.0)))
+        known = track.FixError(stretch.bursts[0].ts - 1, 100, -200)
+        _, error = matching.judge(street(), VIN, stretch, known)
+        assert error is not None
+        assert error.ts == stretch.bursts[-1].ts
+        assert error.east_cm == pytest.approx(100 + matching.NEXT_STREET * (300 - 100), abs=15)
+        assert error.north_cm == pytest.approx(-200 * (1 - matching.NEXT_STREET), abs=15)
 
     def test_it_decides_where_stalls_leave_a_doubt(self) -> None:
         # Six stalls in a row: a slip by one of them fits nearly as well.
         row = SpotIndex(SpotRegistry("c", [*street().by_id.values()][4:10]))
         sent = [item for item in drive(error_m=(3.0, 0.0)) if 40 < (item.odo_km - 5) * 1000 < 75]
         (stretch,) = self.stretches(sent)
-        now = sent[0].ts
-        worth = []  # mean log loss
-        for east_cm in (-600, 0, 600):
+        now, right_cm = sent[0].ts, round(300 / matching.KEPT_ERROR)
+        loss = {}
+        for east_cm in (-right_cm, 0, right_cm):
             looks, _ = matching.judge(row, VIN, stretch, track.FixError(now - 1, east_cm, 0))
             right = [llr if k in TAKEN else -llr for k, llr in ((int(n), o.llr) for n, o in looks)]
-            worth.append(sum(math.log1p(math.exp(-llr)) for llr in right) / len(right))
-        assert worth[0] > worth[1] > worth[2]
+            loss[east_cm] = sum(math.log1p(math.exp(-llr)) for llr in right) / len(right)
+        assert loss[right_cm] < 0.5 * min(loss[0], loss[-right_cm])
 
     def test_what_comes_late_does_not_bring_an_old_error_back(self) -> None:
         (stretch,) = self.stretches(drive())
