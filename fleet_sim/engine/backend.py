@@ -23,6 +23,14 @@ from fleet_sim.transport import Certificate, LinkSettings, Tls
 from fleet_sim.world import City
 
 
+class CampaignPlace(NamedTuple):
+    """Where a target takes campaigns and images."""
+
+    target: Target
+    url: str
+    bucket: str
+
+
 class Collected(NamedTuple):
     """What the cloud recorded of a run."""
 
@@ -48,6 +56,10 @@ class Backend(Protocol):
 
     def prepare(self, vins: Sequence[str], cities: Sequence[City], steps: Steps) -> LinkSettings:
         """Make ready for these vehicles and towns, and say how vehicles connect."""
+
+    @property
+    def campaigns(self) -> CampaignPlace | None:
+        """Where update campaigns are asked for; None where there is no such service."""
 
     def gone(self) -> str | None:
         """Why the target is known to be gone, or None."""
@@ -105,6 +117,11 @@ class CloudBackend:
             # the core that the generator wants too.
             connect_rate=250.0,
         )
+
+    @property
+    def campaigns(self) -> CampaignPlace | None:
+        outputs = self._outputs
+        return CampaignPlace(self._target, outputs.campaigns_url, outputs.firmware_bucket)
 
     def gone(self) -> str | None:
         if self._local is not None and not self._local.alive():
@@ -168,6 +185,10 @@ class BrokerBackend:
         steps.done(f"{len(own.identities):,} identities in {folder}{made}")
         files = [Certificate(i.cert_file, i.key_file) for i in own.identities]
         return link._replace(tls=Tls(ca_file=own.ca_file, certificates=files))
+
+    @property
+    def campaigns(self) -> CampaignPlace | None:
+        return None
 
     def gone(self) -> str | None:
         return None

@@ -19,11 +19,13 @@ from fleet_sim.engine.hosts import qos0_of
 from fleet_sim.engine.judge import generator_figures, judge
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.engine.progress import what_breaks
+from fleet_sim.engine.ota_record import campaign_growth, write_campaign
 from fleet_sim.engine.record import parking_map, write_ledger, write_series
 from fleet_sim.engine.watch import Watch
 from fleet_sim.measure.audit import AuditResult, audit
 from fleet_sim.measure.clock import ClockOffset, clock_offset
 from fleet_sim.measure.junit import junit_xml
+from fleet_sim.measure.ota import Campaigned, judge_campaign
 from fleet_sim.measure.stages import (
     NsArray,
     service_histogram,
@@ -50,6 +52,12 @@ MOST_NOTES = 10
 ALWAYS = {"audit_unexplained": ("count==0",)}
 """Holds in every run, whatever the scenario asks for."""
 
+ALWAYS_OF_CAMPAIGNS = {
+    f"ota_{name}": ("count==0",)
+    for name in ("false_success", "unbootable", "installed_twice", "attack_installed")
+}
+"""Holds in every update campaign."""
+
 _VERSIONS = ("fleet-sim", "numpy", "mqtt5", "uvloop", "msgspec", "boto3", "ministack")
 
 
@@ -72,6 +80,8 @@ class Outcome(NamedTuple):
     command: str
     region: str = DEFAULT_REGION
     """Whose prices are asked for."""
+    campaign: Campaigned | None = None
+    """Record and truth of an update campaign, if there was one."""
 
 
 def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
@@ -93,7 +103,12 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     )
     histograms = stage_histograms(columns.intended_ns, times)
     service = service_histogram(columns)
-    thresholds = {**ALWAYS, **scenario.conditions} if audited else scenario.conditions
+    campaign = judge_campaign(outcome.campaign) if outcome.campaign is not None else None
+    thresholds = {
+        **(ALWAYS if audited else {}),
+        **(ALWAYS_OF_CAMPAIGNS if campaign else {}),
+        **scenario.conditions,
+    }
     wanted = {name: sorted(found) for name, found in percentiles_needed(thresholds).items()}
     metrics: dict[str, dict[str, float]] = {
         **stage_metrics(histograms, service, wanted),
@@ -107,6 +122,8 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         metrics["probe_timeouts"] = {"count": driven.probe.timed_out}
     if audited is not None:
         metrics |= audited.report.metrics()
+    if campaign is not None:
+        metrics |= campaign.metrics()
     map_, correct = parking_map(driven, outcome.cities, collected, scenario)
     if correct is not None:
         metrics |= correct.metrics()
@@ -142,6 +159,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         audit=audited.report if audited else None,
         generator=generator,
         accuracy=correct,
+        ota=campaign,
         phases=_phases(outcome),
         events=_events(outcome),
         environment=environment(),
@@ -154,7 +172,9 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         folder.write(f"latency_{stage}.hgrm", histogram.hgrm())
     if map_ is not None:
         folder.write("map.json", msgspec.json.encode(map_))
-    write_series(driven, folder, times)
+    write_series(driven, folder, times, campaign_growth(outcome.campaign, driven))
+    if outcome.campaign is not None:
+        write_campaign(outcome.campaign, outcome.vins, folder)
     write_ledger(driven, audited, folder)
     return summary
 

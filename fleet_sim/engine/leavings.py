@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fleet_sim.engine.probe import Seen
 from fleet_sim.engine.status import Sample, Status, sum_samples
 from fleet_sim.measure.ledger import DropCause, Ledger, LedgerColumns
+from fleet_sim.measure.ota import VehicleTruth
 from fleet_sim.world import Share
 
 
@@ -34,6 +35,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     probe: Seen | None
     sizes: dict[int, int] = {}
     """Bytes of payload to the number of messages that had them; a shard that died took it along."""
+    updates: list[VehicleTruth] = []
+    """Of its vehicles that had to do with an update campaign."""
 
 
 class Leavings(NamedTuple):
@@ -144,6 +147,8 @@ class Driven(NamedTuple):
     samples: list[Sample]
     probe: Seen | None
     failures: Counter[str]
+    updates: list[VehicleTruth]
+    """Of vehicles that had to do with an update campaign, and whose shard lived."""
     shards: tuple[Leavings, ...]
 
     @property
@@ -219,5 +224,6 @@ def merge(parts: Sequence[Leavings], stalls: Sequence[int]) -> Driven:
         samples=samples,
         probe=Seen.merged(seen) if seen else None,
         failures=failures,
+        updates=[truth for left in parts for truth in left.facts.updates],
         shards=tuple(parts),
     )

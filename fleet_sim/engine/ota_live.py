@@ -17,7 +17,9 @@ from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.ota_check import CheckOnce
 from fleet_sim.engine.ota_draw import fates_of
 from fleet_sim.engine.ota_http import Getter, ShapedSource
+from fleet_sim.engine.ota_truth import vehicle_truth
 from fleet_sim.engine.ota_vehicle import Hands, Pace, Truth, VehicleUpdate
+from fleet_sim.measure.ota import VehicleTruth
 from fleet_sim.scenario import Scenario
 from fleet_sim.vehicle import Message
 from fleet_sim.vehicle.ota_table import Conditions, Persisted, UpdateState
@@ -100,7 +102,7 @@ class LiveUpdates:
         self._brought, self._clock, self._getter = brought, clock, getter
         self._publish, self._power = publish, power
         self._index = {vin: i for i, vin in enumerate(vins)}
-        ids = share.ids.tolist()
+        ids = self._ids = share.ids.tolist()
         self._members = share.members.tolist()
         versions, fates = firmware_of(scenario), fates_of(scenario, self.campaign)
         self._versions = [versions[k] for k in ids]
@@ -185,13 +187,21 @@ class LiveUpdates:
         """Vehicles that have a machine."""
         return len(self._active)
 
+    def broken(self) -> list[str]:
+        """VINs of vehicles that broke after their update had succeeded."""
+        return [self._vins[i] for i, t in self.truths.items() if t.broken_s is not None]
+
+    def vehicle_truths(self, t0_ns: int) -> list[VehicleTruth]:
+        """Times count from t0, ns since the epoch; `vehicle` is the index in the whole fleet."""
+        zero_s = (t0_ns - self._base_ns) / 1e9 * self._speed
+        return [
+            vehicle_truth(self._ids[i], self._versions[i], truth, zero_s=zero_s)
+            for i, truth in sorted(self.truths.items())
+        ]
+
     def now_s(self) -> float:
         """The agents' clock: wall time since this object was made, s."""
         return (self._clock.now_ns() - self._base_ns) / 1e9
-
-    def simulated_at(self, t0_ns: int) -> float:
-        """What the truth's times are at t0: simulated s since this object was made."""
-        return (t0_ns - self._base_ns) / 1e9 * self._speed
 
     async def close(self) -> None:
         await self._getter.close()

@@ -26,12 +26,18 @@ def write_series(
     driven: Driven,
     folder: RunFolder,
     times: dict[str, NDArray[np.int64]],
+    more: dict[str, list[float]] | None = None,
 ) -> None:
-    """`timeseries.parquet`: rates and latencies by second, and what was sampled meanwhile."""
+    """`timeseries.parquet`: rates and latencies by second, and what was sampled meanwhile. `more`:
+    further series, a value a sample."""
     line = series(driven.columns.intended_ns, times, driven.t0_ns)
     t_s, name, value = line.t_s.tolist(), line.name.tolist(), line.value.tolist()
     asked = driven.probe.occupancy if driven.probe else []
-    for sample in driven.samples:
+    for k, sample in enumerate(driven.samples):
+        for what, values in (more or {}).items():
+            t_s.append(sample.t_s)
+            name.append(what)
+            value.append(values[k])
         # What the API said last; it is asked less often than the samples are taken.
         told = [share for at, share in asked if at <= driven.t0_ns + sample.t_s * 1e9]
         if told:

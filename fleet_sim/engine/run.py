@@ -14,6 +14,7 @@ from typing import NamedTuple
 import uvloop
 from rich.console import Console
 
+from fleet_sim.cloud.campaigns import CampaignError
 from fleet_sim.engine.backend import Backend, Collected, EmbeddedBackend, open_backend
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.clock import MonotonicEpoch
@@ -27,6 +28,8 @@ from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
+from fleet_sim.engine.ota_live import SUBSCRIPTIONS, Brought
+from fleet_sim.engine.ota_run import LiveCampaign, live_campaign
 from fleet_sim.engine.outages import BrokerFaults, check_faults
 from fleet_sim.engine.preflight import (
     PreflightError,
@@ -45,6 +48,7 @@ from fleet_sim.engine.progress import ConsoleSteps, LiveView
 from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.engine.worker import Job, Worker, bug_handler, job_of
+from fleet_sim.measure.ota import Campaigned
 from fleet_sim.measure.summary import Summary
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import ConnectError, Kind, LinkSettings, check_settings, check_transport
@@ -86,6 +90,7 @@ class _Run(NamedTuple):
     connect_timeout_s: float
     console: Console
     exports: Sequence[Exporter]
+    campaign: LiveCampaign | None
 
 
 class Options(NamedTuple):
@@ -190,13 +195,12 @@ def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
         for city in cities:
             if city.dropped:
                 steps.done(f"left out of the map: {city.dropped}")
-        if scenario.campaign is not None:
-            steps.done("left out: the campaign (`fleet-sim rehearse` drives it)")
         backend = open_backend(
             options.target, options.stack, options.region, options.state_dir, steps, console
         )
     try:
         vins = fleet_vins(scenario)
+        campaign = live_campaign(scenario, backend, run, vins, console)
         summary = _run(
             _Run(
                 id=run,
@@ -213,6 +217,7 @@ def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
                 connect_timeout_s=connect_timeout_s,
                 console=console,
                 exports=exports,
+                campaign=campaign,
             ),
             sources,
         )
@@ -247,6 +252,10 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
     backend, folder = this.backend, this.folder
     with ConsoleSteps(this.console) as steps:
         link = backend.prepare(this.vins, this.cities, steps)
+        brought = None
+        if this.campaign is not None:
+            brought = this.campaign.publish(steps)
+            link = link._replace(subscriptions=(*link.subscriptions, *SUBSCRIPTIONS))
     link = with_mqtt(link, this.scenario.mqtt)._replace(
         source_ips=sources, transport=this.options.transport
     )
@@ -263,8 +272,10 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
         vehicles=len(this.vins),
         shards=len(this.shares),
     )
-    driven, watch = uvloop.run(_drive(this, link))
+    driven, watch = uvloop.run(_drive(this, link, brought))
     collected, problem = _collect(this, watch, started.timestamp() * 1000)
+    compared, campaign_problem = _campaign(this, driven)
+    problem = problem or campaign_problem
     outcome = Outcome(
         run=this.id,
         scenario=this.scenario,
@@ -278,6 +289,7 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
         collected=collected,
         collect_problem=problem,
         region=this.options.region or DEFAULT_REGION,
+        campaign=compared,
         command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {this.options.target}",
     )
     summary = conclude(outcome, folder)
@@ -287,7 +299,9 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
     return summary
 
 
-def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
+def _hosts(
+    this: _Run, link: LinkSettings, brought: Brought | None, clock: MonotonicEpoch
+) -> list[Host]:
     """One a shard: the only one runs here, several in a process each, or on a cluster."""
     whole = Job(
         run=this.id,
@@ -295,6 +309,7 @@ def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
         share=this.shares[0],
         link=link,
         api_url=this.backend.api_url,
+        brought=brought,
         clock_offset_ns=clock.offset_ns,
     )
     if this.cluster is not None:
@@ -306,11 +321,11 @@ def _hosts(this: _Run, link: LinkSettings, clock: MonotonicEpoch) -> list[Host]:
     return [ProcessHost(job_of(whole, s, folder / str(s.number))) for s in this.shares]
 
 
-async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
+async def _drive(this: _Run, link: LinkSettings, brought: Brought | None) -> tuple[Driven, Watch]:
     """Connect, run the phases, drain, disconnect; ends early when the watch says so."""
     clock = MonotonicEpoch()
     console, folder = this.console, this.folder
-    supervisor = Supervisor(_hosts(this, link, clock), clock, this.name)
+    supervisor = Supervisor(_hosts(this, link, brought, clock), clock, this.name)
     view = LiveView(console, this.scenario, supervisor)
     watch = Watch(this.backend, supervisor, view, folder, Guard(this.scenario), this.exports)
 
@@ -327,6 +342,8 @@ async def _drive(this: _Run, link: LinkSettings) -> tuple[Driven, Watch]:
     if isinstance(this.backend, EmbeddedBackend):
         faults = BrokerFaults(this.scenario, this.backend, clock, folder)
         watching.append(asyncio.create_task(faults.run(supervisor)))
+    if this.campaign is not None:
+        watching.append(asyncio.create_task(this.campaign.drive(supervisor, clock, folder)))
     try:
         stalls = [city.stalls.n for city in this.cities]
         try:
@@ -415,6 +432,19 @@ async def _cloud_drained(
         if applied > best:
             best, progress_at = applied, now
         await asyncio.sleep(0.3)
+
+
+def _campaign(this: _Run, driven: Driven) -> tuple[Campaigned | None, str]:
+    """The campaign's record beside the truth, or why there is none."""
+    campaign = this.campaign
+    if campaign is None:
+        return None, ""
+    if campaign.view is None:
+        return None, campaign.problem or "the run ended before its campaign began"
+    try:
+        return campaign.collect(driven.updates, driven.now_s), ""
+    except CampaignError as error:
+        return None, str(error)
 
 
 def _collect(this: _Run, watch: Watch, since_ms: float) -> tuple[Collected | None, str]:

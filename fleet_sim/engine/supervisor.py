@@ -109,6 +109,11 @@ class Supervisor:
             self.t0_ns = min(t0_ns for t0_ns, _ in spans)
         self.end_ns = max([end_ns for _, end_ns in spans], default=self.clock.now_ns())
 
+    async def broken(self) -> list[str]:
+        """VINs of vehicles that broke after their update had succeeded, in any living shard."""
+        answers: list[list[str]] = await self._each("broken")
+        return [vin for answer in answers for vin in answer]
+
     async def stop(self) -> None:
         """End the phases in every shard."""
         await self._each("stop")

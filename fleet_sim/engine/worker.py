@@ -12,6 +12,8 @@ import numpy as np
 
 from fleet_sim.engine.clock import Clock, MonotonicEpoch
 from fleet_sim.engine.leavings import Facts, Leavings
+from fleet_sim.engine.ota_http import HttpPool
+from fleet_sim.engine.ota_live import Brought
 from fleet_sim.engine.probe import VisibleProbe
 from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.status import Sample, Status
@@ -40,6 +42,8 @@ class Job(NamedTuple):
     api_url: str | None = None
     folder: Path | None = None
     """Where its ledger is written while it runs; None keeps it in memory."""
+    brought: Brought | None = None
+    """By the run's update campaign, if it has one."""
     clock_offset_ns: int | None = None
     """Of this machine's monotonic clock from the epoch, so that all its shards agree; None has the
     worker measure it."""
@@ -79,6 +83,8 @@ class Worker:
             run=job.run,
             clock=self.clock,
             make_transport=self._connect_by,
+            brought=job.brought,
+            getter=HttpPool() if job.brought is not None else None,
         )
         self.probe = (
             VisibleProbe(job.api_url, self.shard, job.run, self.clock.now_ns, shards=job.share.of)
@@ -118,6 +124,10 @@ class Worker:
     async def stop(self) -> None:
         """End the phases now."""
         self.shard.stop_requested = True
+
+    async def broken(self) -> list[str]:
+        """VINs of vehicles that broke after their update had succeeded."""
+        return self.shard.updates.broken() if self.shard.updates is not None else []
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for acknowledgements: how many messages the cloud should have."""
@@ -176,6 +186,7 @@ class Worker:
                 samples=shard.samples,
                 probe=self.probe.seen() if self.probe else None,
                 sizes=dict(shard.sizes),
+                updates=shard.updates.vehicle_truths(shard.t0_ns) if shard.updates else [],
             ),
         )
 

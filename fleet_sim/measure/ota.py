@@ -176,6 +176,11 @@ class OtaReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         wrong = self.false_success + self.false_failure
         found["ota_updated"] = {"value": share}
         found["ota_correct"] = {"value": 1.0 - wrong / self.vehicles if self.vehicles else 1.0}
+        failed = self.statuses.get("failed", 0) + self.statuses.get("rejected", 0)
+        found["ota_failed"] = {"count": failed}
+        of = max(self.eligible, 1)
+        found["ota_started_share"] = {"value": self.started / of}
+        found["ota_retry_share"] = {"value": self.retries / of}
         found["ota_aborted"] = {"value": float(self.state in ("aborting", "aborted"))}
         found["ota_done_s"] = {
             f"p{n}": value
@@ -208,6 +213,9 @@ METRICS = (
     "ota_updated",
     "ota_correct",
     "ota_aborted",
+    "ota_failed",
+    "ota_started_share",
+    "ota_retry_share",
     "ota_done_s",
     "ota_requests_each",
     "ota_cost_each_usd",

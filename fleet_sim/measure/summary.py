@@ -9,6 +9,7 @@ from fleet_sim.measure.accuracy import Accuracy
 from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.clock import ClockOffset
 from fleet_sim.measure.cost import Estimate
+from fleet_sim.measure.ota import OtaReport
 from fleet_sim.measure.thresholds import ThresholdResult
 
 VERSION: Literal[1] = 1
@@ -157,6 +158,8 @@ class Summary(_Section, frozen=True):
     """The cloud's clock against the generator's; null when no message was seen at the API."""
     version: Literal[1] = VERSION
     """Of this document. Fields may be added to a version; what is there keeps its meaning."""
+    ota: OtaReport | None = None
+    """Null when the run had no update campaign."""
 
 
 def to_json(summary: Summary) -> bytes:

@@ -79,6 +79,20 @@ def occupancy(run: RunFolder) -> Html:
     )
 
 
+def campaign(run: RunFolder) -> Html:
+    """How an update spreads; empty when there was none."""
+    if run.summary.ota is None:
+        return Html("")
+    return _over_time(
+        run,
+        "campaign-chart",
+        "Vehicles of the campaign",
+        "In truth: that had begun, that run the new image, and whose new image has failed.",
+        {kind: f"campaign{{kind:{kind}}}" for kind in ("started", "installed", "failed")},
+        "vehicles",
+    )
+
+
 def latency_over_time(run: RunFolder, percentile: str) -> Html:
     """`percentile`: `p95`."""
     number = percentile.removeprefix("p")

@@ -5,10 +5,11 @@ import hashlib
 from importlib.resources import files
 from pathlib import Path
 
-from fleet_sim.report import cost, sections
+from fleet_sim.report import cost, lines, sections
 from fleet_sim.report.folder import RunFolder, read
 from fleet_sim.report.html import Html, escape, join, section, tag
 from fleet_sim.report.lines import connections
+from fleet_sim.report.ota import campaign
 
 _ASSETS = files("fleet_sim.report") / "assets"
 
@@ -56,6 +57,7 @@ def page(run: RunFolder) -> str:
                 section("connections", "Connections", connections(run)),
                 sections.latency(run),
                 sections.audit(run),
+                campaign(run.summary.ota, lines.campaign(run)),
                 sections.parking_map(run),
                 sections.generator(run),
                 cost.section_of(run.summary.cost),

@@ -31,7 +31,9 @@ async def run(scenario: Scenario) -> tuple[Shard, list[Telemetry]]:
 
 
 def small(path: Path) -> Scenario:
-    return with_duration(scale_fleet(load_scenario(path), 16), 6.0)
+    scenario = scale_fleet(load_scenario(path), 16)
+    # Long enough that every vehicle has something to say.
+    return with_duration(scenario, max(6.0, *(g.telemetry.period_s for g in scenario.fleet)))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
