@@ -40,17 +40,21 @@ would count."""
 
 
 class Air:
-    """Radio links of `vehicles` vehicles. Times are s on the clock of `loop`. `short`: as `Sockets`
-    has it."""
+    """Radio links of `vehicles` vehicles. Times are s on the clock of `loop`. `short` and `now_ns`:
+    as `Sockets` has them."""
 
     def __init__(
         self,
         vehicles: int,
         loop: asyncio.AbstractEventLoop,
-        short: Callable[[int, bytes, int], bool] = lambda i, data, size: False,
+        short: Callable[[int, bytes, int, int], bool] = lambda i, data, size, t_ns: False,
+        now_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         self.loop = loop
         self.short = short
+        self._now_ns = now_ns
+        self.swept_ns = 0
+        """When the present sweep began."""
         self.half_rtt_s = [0.0] * vehicles
         self.up_s_a_byte = [0.0] * vehicles
         self.down_s_a_byte = [0.0] * vehicles
@@ -133,6 +137,7 @@ class Air:
         # A loop with a clock in whole ms (uvloop's) wakes us at a slot's very end. Were that a
         # rounding error too early, it would wake us again and again until its clock moves on.
         target = int((self.now_s + 1e-6) * _SLOTS_A_S)
+        self.swept_ns = self._now_ns()
         for slot in range(self._swept + 1, target + 1):
             self._swept = slot  # what this slot's work puts there now would be forgotten
             # First, so that nothing new overtakes what the stall has held.
@@ -260,9 +265,10 @@ class AirLayer(Layer):
         elif self._blocked:
             self._held_down.append(what)
         elif type(what) is not Mark:
-            if self.short >= 0 and self._air.short(self.short, what, len(what)):  # type: ignore[arg-type]
-                return
-            self._above.data_received(what)  # type: ignore[arg-type]
+            data: bytes = what  # type: ignore[assignment]
+            air, i = self._air, self.short
+            if i < 0 or not air.short(i, data, len(data), air.swept_ns):
+                self._above.data_received(data)
         elif what is Mark.OPEN:
             self._above.connection_made(self)
         elif what is Mark.EOF:

@@ -110,9 +110,9 @@ class Lane:
                     blocked(data, sent, None)
             on_sent(message.token, t_ns, False)
 
-    def acknowledged(self, i: int, data: bytes | bytearray, size: int) -> bool:
-        """The first `size` bytes of `data` came in for vehicle i. Whether they are the PUBACK of
-        what flies, and nothing else; then it is told."""
+    def acknowledged(self, i: int, data: bytes | bytearray, size: int, t_ns: int) -> bool:
+        """The first `size` bytes of `data` came in for vehicle i, by `t_ns`. Whether they are the
+        PUBACK of what flies, and nothing else; then it is told."""
         message = self._flying[i]
         if (
             message is None
@@ -129,7 +129,7 @@ class Lane:
                 return False
         self._flying[i] = None
         self.heard[i] = 1
-        self._listener.on_acknowledged(message.token, self._now_ns(), reason)
+        self._listener.on_acknowledged(message.token, t_ns, reason)
         return True
 
 

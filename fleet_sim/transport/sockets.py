@@ -26,15 +26,20 @@ _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 class Sockets:
     """Connections on one running event loop.
 
-    `short(i, buffer, size)` may take the `size` bytes, 0 at the end of them, that came in on the
-    wire with this `short` number, and answers whether it did; else they go the way of all bytes.
+    `short(i, buffer, size, t_ns)` may take the `size` bytes, 0 at the end of them, that came in on
+    the wire with this `short` number, and answers whether it did; else they go the way of all
+    bytes. `t_ns`: when the sweep began, by `now_ns`. They were there already.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, short: Callable[[int, bytearray, int], bool]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        short: Callable[[int, bytearray, int, int], bool],
+        now_ns: Callable[[], int],
     ) -> None:
         self.loop = loop
         self._short = short
+        self._now_ns = now_ns
         self._epoll = select.epoll()
         self._wires: dict[int, Wire] = {}
         self._opening: dict[int, asyncio.Future[None]] = {}
@@ -113,7 +118,9 @@ class Sockets:
     def _sweep(self) -> None:
         """Serve the connections on which something happened."""
         wires, buffer, view, short = self._wires, self._buffer, self._view, self._short
-        for fd, events in self._epoll.poll(0, _AT_ONCE):
+        happened = self._epoll.poll(0, _AT_ONCE)
+        t_ns = self._now_ns()
+        for fd, events in happened:
             wire = wires.get(fd)
             if wire is None:  # aborted in this very sweep, or not open yet
                 opening = self._opening.get(fd)
@@ -130,7 +137,7 @@ class Sockets:
                     continue
                 else:
                     try:
-                        if wire.short >= 0 and short(wire.short, buffer, size):
+                        if wire.short >= 0 and short(wire.short, buffer, size, t_ns):
                             pass
                         elif size:
                             wire.protocol.data_received(bytes(view[:size]))
