@@ -50,6 +50,7 @@ class StackOutputs(msgspec.Struct, frozen=True):
     vehicle_policy: str
     vehicles_table: str
     spots_table: str
+    counters_table: str
     data_bucket: str
     failure_queue_url: str
     trends_function: str
@@ -263,6 +264,7 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             vehicle_policy=found["VehiclePolicy"],
             vehicles_table=found["VehiclesTable"],
             spots_table=found["SpotsTable"],
+            counters_table=found["CountersTable"],
             data_bucket=found["DataBucket"],
             failure_queue_url=found["FailureQueueUrl"],
             trends_function=found["TrendsFunction"],

@@ -18,7 +18,7 @@ import msgspec
 
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.target import Target
-from fleet_sim.contract import SpotRegistry, StreetNetwork
+from fleet_sim.contract import SpotRegistry, StreetNetwork, counters
 from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION, STREETS_KEY
 from fleet_sim.contract.tables import new_spot
 
@@ -67,6 +67,10 @@ def upload(
     requests: list[dict[str, Any]] = [{"PutRequest": {"Item": item}} for item in items.values()]
     requests += [{"DeleteRequest": {"Key": {"id": {"S": key}}}} for key in stale]
     _write(target, outputs.spots_table, requests, on_progress)
+    _forget_counts(target, outputs, counters.CALLS)
+    target.client("dynamodb").put_item(
+        TableName=outputs.counters_table, Item=counters.spots_item(len(items))
+    )
 
 
 def deployed_city(target: Target, outputs: StackOutputs) -> str | None:
@@ -93,7 +97,24 @@ def purge_vehicles(target: Target, outputs: StackOutputs) -> int:
     keys = list(_keys(target, outputs.vehicles_table, "vin"))
     requests = [{"DeleteRequest": {"Key": {"vin": {"S": key}}}} for key in keys]
     _write(target, outputs.vehicles_table, requests, lambda *_: None)
+    _forget_counts(target, outputs, counters.ONLINE, counters.FLEET)
     return len(keys)
+
+
+def _forget_counts(target: Target, outputs: StackOutputs, *kinds: str) -> None:
+    pages = target.client("dynamodb").get_paginator("query")
+    keys = [
+        {"kind": item["kind"], "at": item["at"]}
+        for kind in kinds
+        for page in pages.paginate(
+            TableName=outputs.counters_table,
+            KeyConditionExpression="kind = :k",
+            ExpressionAttributeValues={":k": {"S": kind}},
+        )
+        for item in page["Items"]
+    ]
+    requests = [{"DeleteRequest": {"Key": key}} for key in keys]
+    _write(target, outputs.counters_table, requests, lambda *_: None)
 
 
 def _keys(target: Target, table: str, key: str) -> Iterator[str]:

@@ -118,9 +118,13 @@ class VehiclePage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FleetSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Counts that the processor keeps (`contract.counters`), exact but for what a process that died
+    did not count: that is made up for within a day, for spots within an hour."""
+
     vehicles: int
+    """Heard of in the last day of processing time; the modes and the mean are theirs."""
     online: int
-    """Heard of in the last minute of processing time."""
+    """Heard of in the last minute, or up to ten seconds longer."""
     driving: int
     parked: int
     charging: int
@@ -128,6 +132,7 @@ class FleetSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """0-1; null without vehicles."""
     spots: int
     occupied: int
+    """As of now: calls that have faded are unknown, up to five minutes late."""
     free: int
     unknown: int
     as_of_ms: int

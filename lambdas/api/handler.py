@@ -17,7 +17,7 @@ from api.parameters import refuse_others
 from api.problems import ProblemError, not_found
 from api.queries import BoxQuery, NearQuery
 from api.walking import straight_m
-from fleet_sim.contract import FleetSummary, Health, Problem, Spot, SpotPage, VehiclePage
+from fleet_sim.contract import FleetSummary, Health, Problem, Spot, SpotPage, VehiclePage, counters
 from fleet_sim.contract.trends import ALL_STREETS
 
 logger = Logger()
@@ -28,7 +28,7 @@ CELLS_A_PAGE = 256
 FADE_S = 10.0
 """Beliefs fade in steps of this: 0.4 % of what is left of them."""
 SUMMARY_S = 1.0
-"""How long a summary is served again: it reads both tables from end to end."""
+"""How long a summary is served again."""
 
 
 def _given() -> dict[str, str]:
@@ -126,11 +126,8 @@ def fleet_summary() -> Response[str]:
 
 @functools.lru_cache(maxsize=1)
 def _summary(_period: int) -> FleetSummary:
-    # A Scan reads both tables from end to end. It is good for some ten thousand items; beyond that
-    # the counts have to be kept as they change.
-    vehicles = store.scan("VEHICLES_TABLE", "state")
-    spots = store.scan("SPOTS_TABLE", "belief")
-    return items.summary(vehicles, spots, int(time.time() * 1e3))
+    now_ms = int(time.time() * 1e3)
+    return counters.summary(store.counts(now_ms), now_ms)
 
 
 # --- trends ---------------------------------------------------------------------------------------

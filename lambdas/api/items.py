@@ -8,13 +8,10 @@ import msgspec
 
 from api.queries import BoxQuery, Cursor, Filter, NearQuery, write_token
 from api.walking import Walks, straight_m
-from fleet_sim.contract import BBox, FleetSummary, Look, Spot, SpotDetail, SpotPage, VehicleView
+from fleet_sim.contract import BBox, Look, Spot, SpotDetail, SpotPage, VehicleView
 from fleet_sim.contract.fading import as_of
 from fleet_sim.contract.tables import AttributeMap, Observation, SpotBelief
 from fleet_sim.contract.trends import StreetTrend, TrendIndex
-
-ONLINE_MS = 60_000
-"""A vehicle is online when the processor heard of it in this time."""
 
 _belief = msgspec.json.Decoder(SpotBelief)
 _recent = msgspec.json.Decoder(list[Observation])
@@ -106,30 +103,3 @@ def in_walking_order(query: NearQuery, found: Sequence[Spot], walks: Walks | Non
         for metres, spot in sorted(zip(walked, found, strict=True), key=lambda pair: pair[0])
     ]
     return SpotPage(spots[: query.limit], None, "straight" if walks is None else "streets")
-
-
-def summary(
-    vehicles: Iterable[AttributeMap], spots: Iterable[AttributeMap], now_ms: int
-) -> FleetSummary:
-    """Counts over items that hold at least `state` and `belief`."""
-    modes = {"driving": 0, "parked": 0, "charging": 0}
-    states = {"occupied": 0, "free": 0, "unknown": 0}
-    count = online = 0
-    soc = 0.0
-    for item in vehicles:
-        view = vehicle(item)
-        count += 1
-        soc += view.soc
-        online += view.processed_ms >= now_ms - ONLINE_MS
-        modes[view.mode] += 1
-    for item in spots:
-        states[as_of(_belief.decode(item["belief"]["S"]), now_ms).state] += 1
-    return FleetSummary(
-        vehicles=count,
-        online=online,
-        mean_soc=round(soc / count, 4) if count else None,
-        spots=sum(states.values()),
-        as_of_ms=now_ms,
-        **modes,
-        **states,
-    )

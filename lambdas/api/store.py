@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from api.walking import Walks
 from fleet_sim.contract import StreetNetwork
+from fleet_sim.contract.counters import KINDS, since
 from fleet_sim.contract.registry import STREETS_KEY
 from fleet_sim.contract.tables import SPOTS_BY_CELL, AttributeMap
 
@@ -86,13 +87,20 @@ def vehicles(limit: int, after: str) -> tuple[list[AttributeMap], str]:
     return answer["Items"], last["vin"]["S"] if last else ""
 
 
-def scan(table: str, attribute: str) -> Iterator[AttributeMap]:
+def counts(now_ms: float) -> list[AttributeMap]:
+    """Items of the counters table whose end is to come: some tens a shard of the stream."""
+    return [item for found in pool.map(lambda kind: _counts(kind, now_ms), KINDS) for item in found]
+
+
+def _counts(kind: str, now_ms: float) -> list[AttributeMap]:
+    # The number of spots has no end: its `at` is a word, which sorts after all numbers.
     request = {
-        "TableName": os.environ[table],
-        "ProjectionExpression": "#a",
-        "ExpressionAttributeNames": {"#a": attribute},
+        "TableName": os.environ["COUNTERS_TABLE"],
+        "KeyConditionExpression": "kind = :kind AND #at > :since",
+        "ExpressionAttributeNames": {"#at": "at"},
+        "ExpressionAttributeValues": {":kind": {"S": kind}, ":since": {"S": since(now_ms)}},
     }
-    return _pages(dynamodb().scan, request)
+    return list(_pages(dynamodb().query, request))
 
 
 def _pages(call: Any, request: dict[str, Any]) -> Iterator[AttributeMap]:

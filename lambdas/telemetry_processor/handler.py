@@ -45,6 +45,7 @@ def _pipeline() -> Pipeline:
         queue_url=os.environ["FAILURE_QUEUE_URL"],
         now_ms=lambda: time.time() * 1e3,
         max_ahead_ms=float(os.environ["MAX_AHEAD_SECONDS"]) * 1e3,
+        counters_table=os.environ.get("COUNTERS_TABLE", ""),
     )
 
 
@@ -66,6 +67,8 @@ def handler(event: dict[str, Any], context: Any) -> Any:
 
     response = process_partial_response(event, report, _batch, context)
     reasons = sorted(set(outcome.failed.values()))
+    if outcome.uncounted:
+        logger.warning("counters were not written", extra={"reason": outcome.uncounted})
     (logger.warning if reasons else logger.info)(
         "batch",
         records=len(event["Records"]),

@@ -18,7 +18,7 @@ import h3
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_sim.contract import SpotRegistry, VehicleView
+from fleet_sim.contract import SpotRegistry, VehicleView, counters
 from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION
 from fleet_sim.contract.tables import (
     AttributeMap,
@@ -31,6 +31,8 @@ from telemetry_processor import logic, matching, spots, track
 from telemetry_processor.logic import Accepted, Incoming, Refused
 from telemetry_processor.store import Table, Write
 
+_TRANSACTION = 100
+"""Items of a TransactWriteItems at most."""
 _ROUNDS = 5
 """Of planning a vehicle whose item another process has written meanwhile."""
 
@@ -44,6 +46,9 @@ class Outcome(NamedTuple):
     refused: int
     spots: int
     """Spots that were looked at."""
+    uncounted: str = ""
+    """Why the counters were not written. Trying again would not make up for it: they heal as what
+    is counted ends."""
 
 
 class Look(NamedTuple):
@@ -80,7 +85,11 @@ class Pipeline:
         queue_url: str,
         now_ms: Callable[[], float],
         max_ahead_ms: float = logic.MAX_AHEAD_MS,
+        counters_table: str = "",
     ) -> None:
+        """Nothing is counted without a `counters_table`."""
+        self._dynamodb, self._counters_table = dynamodb, counters_table
+        self._moves = counters.Moves()
         self._s3, self._sqs = s3, sqs
         self._bucket, self._queue_url = bucket, queue_url
         self._vehicles = Table(dynamodb, vehicles_table, "vin", "state")
@@ -120,9 +129,11 @@ class Pipeline:
                     if item.record.run == self._run
                 ),
             )
+        self._moves = counters.Moves()
         applied, looked_at = self._apply(accepted, processed_ms)
         failed.update(applied)
-        return Outcome(failed, len(accepted), len(refused), looked_at)
+        uncounted = self._count(records[0].shard)
+        return Outcome(failed, len(accepted), len(refused), looked_at, uncounted)
 
     def _apply(
         self, accepted: Iterable[Accepted], processed_ms: float
@@ -214,13 +225,22 @@ class Pipeline:
 
     def _store_spots(self, looks: dict[str, list[Look]]) -> dict[str, str]:
         """Answers the vehicles of which a look could not be stored, with the reason."""
+        written: dict[str, tuple[SpotBelief, SpotBelief]] = {}
 
         def compute(spot_id: str, item: AttributeMap | None) -> Write | None:
             current = _spot_state(item)
             merged = spots.merge(current, ((look.run, look.seen) for look in looks[spot_id]))
-            return None if merged is None else self._spot_write(spot_id, item, merged)
+            written.pop(spot_id, None)
+            if merged is None:
+                return None
+            write = self._spot_write(spot_id, item, merged)
+            written[spot_id] = _belief_of(item), _belief_of(write.attributes)
+            return write
 
         failed = self._spots.update(looks, compute)
+        for spot_id, (before, after) in written.items():
+            if spot_id not in failed:
+                self._moves.add(counters.spot_counts(before), counters.spot_counts(after))
         return {
             look.vin: f"spot {spot_id}: {reason}"
             for spot_id, reason in failed.items()
@@ -298,7 +318,32 @@ class Pipeline:
             return Write({"state": text_attribute(view), "track": text_attribute(plan.track)}, {})
 
         failed = self._vehicles.update(plans, compute)
+        for vin, plan in plans.items():
+            if plan.view is not None and vin not in failed and vin not in overtaken:
+                was = {}
+                if plan.planned_from is not None:
+                    was = counters.vehicle_counts(_view.decode(plan.planned_from))
+                self._moves.add(was, counters.vehicle_counts(plan.view))
         return {vin: f"vehicle {vin}: {reason}" for vin, reason in failed.items()}, overtaken
+
+    # --- counters ---------------------------------------------------------------------------------
+
+    def _count(self, shard: str) -> str:
+        """Write what has moved, as a whole or not at all; answers why it was not."""
+        if not self._counters_table:
+            return ""
+        updates = [
+            {"Update": counters.update_of(self._counters_table, slot, shard, moved)}
+            for slot, moved in self._moves.items(self._now_ms())
+        ]
+        try:
+            for start in range(0, len(updates), _TRANSACTION):
+                self._dynamodb.transact_write_items(
+                    TransactItems=updates[start : start + _TRANSACTION]
+                )
+        except (ClientError, BotoCoreError) as error:
+            return str(error)
+        return ""
 
 
 def _locked(item: AttributeMap | None) -> str | None:
@@ -310,6 +355,10 @@ _view = msgspec.json.Decoder(VehicleView)
 _track = msgspec.json.Decoder(track.Track)
 _belief = msgspec.json.Decoder(SpotBelief)
 _recent = msgspec.json.Decoder(tuple[Observation, ...])
+
+
+def _belief_of(item: AttributeMap | None) -> SpotBelief:
+    return SpotBelief() if item is None else _belief.decode(item["belief"]["S"])
 
 
 def _spot_state(item: AttributeMap | None) -> spots.SpotState:

@@ -84,6 +84,8 @@ class FakeDynamoDb:
         self.before_write: Callable[[], None] = lambda: None
         self.errors: list[dict[str, str] | None] = []
         """Answers of the next statements; None lets one through."""
+        self.uncountable: Exception | None = None
+        """What counts fail with."""
         self.reads = 0
         self.statements = 0
 
@@ -102,6 +104,25 @@ class FakeDynamoDb:
         self.before_write()
         self.statements += len(statements)
         return {"Responses": [self._execute(item) for item in statements]}
+
+    def transact_write_items(self, **request: Any) -> Any:
+        """Only `ADD … SET gone_s = …`, into tables whose key is `kind` and `at`."""
+        if self.uncountable:
+            raise self.uncountable
+        assert 1 <= len(request["TransactItems"]) <= 100
+        for action in request["TransactItems"]:
+            update = action["Update"]
+            added, end = update["UpdateExpression"].split(" SET ")
+            assert end == "gone_s = :gone"
+            key = "/".join(part["S"] for part in update["Key"].values())
+            item = self.tables[update["TableName"]].setdefault(key, dict(update["Key"]))
+            for pair in added.removeprefix("ADD ").split(", "):
+                name, value = pair.split()
+                name = update["ExpressionAttributeNames"][name]
+                before = float(item.get(name, {"N": "0"})["N"])
+                more = float(update["ExpressionAttributeValues"][value]["N"])
+                item[name] = {"N": repr(before + more)}
+        return {}
 
     def _execute(self, item: dict[str, Any]) -> dict[str, Any]:
         if self.errors and (error := self.errors.pop(0)):

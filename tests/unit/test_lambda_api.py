@@ -29,6 +29,7 @@ from fleet_sim.contract import (
     StreetNetwork,
     VehiclePage,
     VehicleView,
+    counters,
 )
 from fleet_sim.contract.registry import STREETS_KEY
 from fleet_sim.contract.tables import Observation, SpotBelief, new_spot, text_attribute
@@ -65,6 +66,7 @@ def tables() -> Iterator[Any]:
     patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     patch.setenv("VEHICLES_TABLE", "vehicles")
     patch.setenv("SPOTS_TABLE", "spots")
+    patch.setenv("COUNTERS_TABLE", "counters")
     patch.setenv("DATA_BUCKET", "data")
     with mock_aws():
         client = boto3.client("dynamodb")
@@ -93,6 +95,18 @@ def tables() -> Iterator[Any]:
                 }
             ],
         )
+        client.create_table(
+            TableName="counters",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": "kind", "AttributeType": "S"},
+                {"AttributeName": "at", "AttributeType": "S"},
+            ],
+            KeySchema=[
+                {"AttributeName": "kind", "KeyType": "HASH"},
+                {"AttributeName": "at", "KeyType": "RANGE"},
+            ],
+        )
         boto3.client("s3").create_bucket(Bucket="data")
         yield client
     patch.undo()
@@ -117,6 +131,18 @@ def get(tables: Any) -> Get:
         },
     )
     tables.put_item(TableName="vehicles", Item={"vin": {"S": VIN}, "state": text_attribute(VIEW)})
+    moves, now_ms = counters.Moves(), time.time() * 1e3
+    for age_s, mode in ((1, "driving"), (100, "parked"), (90_100, "charging")):
+        heard = msgspec.structs.replace(VIEW, mode=mode, processed_ms=now_ms - age_s * 1e3)
+        moves.add({}, counters.vehicle_counts(heard))
+    moves.add({}, counters.spot_counts(seen))
+    for shard in ("a", "b"):
+        updates = [
+            {"Update": counters.update_of("counters", slot, shard, counts)}
+            for slot, counts in moves.items(0)
+        ]
+        tables.transact_write_items(TransactItems=updates)
+    tables.put_item(TableName="counters", Item=counters.spots_item(100))
     module = importlib.import_module("api.handler")
     module.store.dynamodb.cache_clear()
     module.store.s3.cache_clear()
@@ -372,22 +398,11 @@ class TestVehicles:
     def test_the_summary_counts(self, get: Get) -> None:
         answer = get("/fleet/summary")
         summary = msgspec.json.decode(answer.body, type=FleetSummary)
-        assert (summary.vehicles, summary.driving, summary.parked) == (1, 1, 0)
-        assert (summary.spots, summary.occupied, summary.unknown) == (100, 1, 99)
-        assert summary.mean_soc == 0.5
-        assert summary.online == 0  # heard of in 1970
+        # Two shards' counts; who was not heard of for a day is not counted.
+        assert (summary.vehicles, summary.driving, summary.parked) == (4, 2, 2)
+        assert (summary.spots, summary.occupied, summary.unknown) == (100, 2, 98)
+        assert (summary.mean_soc, summary.online, summary.charging) == (0.5, 2, 0)
         assert abs(summary.as_of_ms - time.time() * 1e3) < 60_000
-
-    def test_online_is_the_last_minute(self) -> None:
-        now = 1_000_000_000
-        views = [
-            msgspec.structs.replace(VIEW, processed_ms=now - age) for age in (0, 59_000, 61_000)
-        ]
-        held = [{"state": text_attribute(view)} for view in views]
-        assert items.summary(held, [], now).online == 2
-
-    def test_no_vehicles_have_no_mean(self) -> None:
-        assert items.summary([], [], 1).mean_soc is None
 
 
 class TestHttp:

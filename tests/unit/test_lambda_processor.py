@@ -25,7 +25,14 @@ from lambda_fakes import (
 )
 from moto import mock_aws
 
-from fleet_sim.contract import ArchivedRecord, RegistrySpot, SpotRegistry, VehicleView
+from fleet_sim.contract import (
+    ArchivedRecord,
+    FleetSummary,
+    RegistrySpot,
+    SpotRegistry,
+    VehicleView,
+    counters,
+)
 from fleet_sim.contract.fading import as_of
 from fleet_sim.contract.failures import RefusedRecord
 from fleet_sim.contract.registry import REGISTRY_KEY
@@ -58,7 +65,7 @@ class Cloud:
         self.s3.create_bucket(Bucket="data")
         self.queue = self.sqs.create_queue(QueueName="failures")["QueueUrl"]
         self.put_registry(REGISTRY)
-        self.dynamodb = FakeDynamoDb(vehicles="vin", spots="id")
+        self.dynamodb = FakeDynamoDb(vehicles="vin", spots="id", counters="")
         self.start()
 
     def put_registry(self, registry: SpotRegistry) -> None:
@@ -76,6 +83,7 @@ class Cloud:
             spots_table="spots",
             queue_url=self.queue,
             now_ms=itertools.count(1.0).__next__,
+            counters_table="counters",
         )
 
     def invoke(self, *records: Incoming) -> list[str]:
@@ -93,6 +101,9 @@ class Cloud:
     def belief(self, spot_id: str) -> SpotBelief:
         text = self.dynamodb.tables["spots"][spot_id]["belief"]["S"]
         return msgspec.json.decode(text, type=SpotBelief)
+
+    def summary(self) -> FleetSummary:
+        return counters.summary(self.dynamodb.tables["counters"].values(), 1_000)
 
     def archived(self) -> list[ArchivedRecord]:
         lines: list[ArchivedRecord] = []
@@ -315,7 +326,7 @@ Final: TypeAlias = tuple[dict[str, VehicleView], Any, Any]
 
 def final(cloud: Cloud, order: list[Any], sizes: Iterator[int], restart: bool) -> Final:
     """Vehicles, tracks and spots after these messages in batches of these sizes."""
-    cloud.dynamodb = FakeDynamoDb(vehicles="vin", spots="id")
+    cloud.dynamodb = FakeDynamoDb(vehicles="vin", spots="id", counters="")
     cloud.start()
     left = [incoming(item, 100 + i) for i, item in enumerate(order)]
     while left:
@@ -472,3 +483,48 @@ def test_poison_among_good_records_costs_none_of_them(cloud: Cloud) -> None:
     reports: dict[str, str] = {report.sequence: report.reason for report in cloud.refusals()}
     assert reports.keys() == {sequence for sequence, _ in expected}
     assert [s for s, reason in expected if reason not in reports[s]] == []
+
+
+class TestCounters:
+    def test_hold_what_the_tables_hold(self, cloud: Cloud) -> None:
+        batch = [
+            incoming(record(1), 101),
+            incoming(record(2, mode="parked", soc=0.25), 102),
+            incoming(record(1, vin=SECOND_VIN, mode="charging", soc=0.75), 103),
+        ]
+        cloud.invoke(*batch)
+        told = cloud.summary()
+        assert (told.vehicles, told.online) == (2, 2)
+        assert (told.driving, told.parked, told.charging) == (0, 1, 1)
+        assert told.mean_soc == 0.5
+        cloud.invoke(*batch)  # a retry moves nothing
+        cloud.start()
+        cloud.invoke(*batch)
+        assert cloud.summary() == told
+        cloud.invoke(incoming(record(3), 104))
+        after = cloud.summary()
+        assert (after.vehicles, after.driving, after.parked) == (2, 1, 0)
+
+    def test_hold_the_calls_of_spots(self, cloud: Cloud) -> None:
+        cloud.invoke(incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102))
+        called = [
+            msgspec.json.decode(item["belief"]["S"], type=SpotBelief).state
+            for item in cloud.dynamodb.tables["spots"].values()
+        ]
+        told = cloud.summary()
+        assert (told.occupied, told.free) == (called.count("occupied"), called.count("free"))
+        assert told.occupied + told.free > 0
+
+    def test_that_cannot_be_written_fail_no_record(
+        self, cloud: Cloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cloud.dynamodb.uncountable = ClientError(
+            {"Error": {"Code": "ThrottlingException", "Message": "slowly"}}, "TransactWriteItems"
+        )
+        assert cloud.invoke(incoming(record(1), 101)) == []
+        assert cloud.view().seq == 1
+        assert "counters were not written" in caplog.text
+        # The next ones are counted from what they find.
+        cloud.dynamodb.uncountable = None
+        cloud.invoke(incoming(record(2), 102))
+        assert cloud.summary().driving <= 1
