@@ -153,8 +153,12 @@ class TestAMessage:
             lambda view: view.seq == 5,
         )
         assert answer == collect.vehicles(*deployed, RUN)[VINS[2]]
-        summary = msgspec.json.decode(get(outputs, "/fleet/summary"), type=FleetSummary)
+        summary = until(
+            lambda: msgspec.json.decode(get(outputs, "/fleet/summary"), type=FleetSummary),
+            lambda told: told.driving == 3 and told.occupied == 1,
+        )
         assert (summary.vehicles, summary.driving, summary.online) == (3, 3, 3)
+        assert (summary.spots, summary.occupied, summary.unknown) == (2, 1, 1)
 
     def test_tells_of_the_stalls_it_passed(self, deployed: Deployed) -> None:
         spots = until(
