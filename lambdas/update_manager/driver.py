@@ -32,6 +32,8 @@ ROUNDS = 8
 """Decisions in a row at most: one may make the next one possible."""
 BUDGET_S = 40.0
 """No new command after so long: the function has 60 s, and what is left is decided again."""
+PLANNING_S = 65.0
+"""Whoever began to plan so long ago is dead: the function has 60 s."""
 LISTED_JOBS = 50
 """Jobs whose executions one tick lists at most; the next one goes on from there."""
 
@@ -106,6 +108,8 @@ class Driver:
         held = self._store.read(campaign_id)
         if held is not None and held.campaign.state == "planned":
             held = self._plan(held)
+            if held is not None and held.campaign.state == "planned":
+                return Turn(held.campaign, [], logic.MIN_WAIT_S)
         if held is not None and reconcile and held.campaign.state not in ENDED:
             self._reconcile(held.campaign)
         wait_s, before = logic.MIN_WAIT_S, None
@@ -154,7 +158,15 @@ class Driver:
             self._store.was_told(held)
 
     def _plan(self, held: Held) -> Held | None:
-        campaign = held.campaign
+        """One at a time: what is known of the fleet changes, and two would put a vehicle into two
+        waves. Who was killed over it is waited for, and what it left is put right."""
+        now_s, campaign = self._now_s(), held.campaign
+        if now_s < campaign.since_s + PLANNING_S:
+            return held
+        claimed = self._store.write(held, msgspec.structs.replace(campaign, since_s=now_s))
+        if claimed is None:
+            return self._store.read(campaign.id)
+        held, campaign = claimed, claimed.campaign
         listed = self._store.vehicles(campaign.id)
         if listed is None:
             vehicles = list(self._fleet(None).values())
@@ -164,9 +176,7 @@ class Driver:
         laid_out, sizes, ineligible = planning.lay_out(
             campaign.id, campaign.request, campaign.plan, vehicles
         )
-        # Who was killed in the middle of it has left some.
-        there = {target.thing for target in self._store.targets(campaign.id, len(sizes))}
-        self._store.plan(campaign.id, [t for t in laid_out if t.thing not in there])
+        self._store.plan(campaign.id, laid_out)
         now_s = self._now_s()
         event = Event.STARTED if sizes else Event.FINISHED
         moved = msgspec.structs.replace(
@@ -186,8 +196,11 @@ class Driver:
         if len(names) > LISTED_JOBS:
             first = int(self._now_s()) * LISTED_JOBS % len(names)
             names = (names + names)[first : first + LISTED_JOBS]
-        moves: list[tuple[Target, Target]] = []
+        until_s = self._now_s() + BUDGET_S / 2
         for name in names:
+            if self._now_s() > until_s:
+                return
+            moves: list[tuple[Target, Target]] = []
             for thing, seen in self._jobs.executions(name):
                 if (open_target := open_jobs[name].get(thing)) is None:
                     continue
@@ -196,7 +209,7 @@ class Driver:
                 new = records.observe(open_target, seen, campaign.plan.retry)
                 if new != open_target:
                     moves.append((open_target, new))
-        self._store.save_all(campaign.id, moves)
+            self._store.save_all(campaign.id, moves)
 
     # -- commands ---------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from update_manager.logic import Campaign, Tell
 
 INDEX = "#campaigns"
 AT_ONCE = 8
+MAX_WAVES = 20
 TOGETHER = 100
 """Items of a transaction, and keys of a BatchGetItem, at most (DynamoDB quotas)."""
 _encode = msgspec.json.encode
@@ -130,10 +131,15 @@ class Store:
 
     # -- vehicles ---------------------------------------------------------------------------------
 
-    def plan(self, campaign_id: str, targets: Iterable[Target]) -> None:
-        """Write the vehicles' first records. One that is there stays as it is: its writer has been
-        further than we are."""
-        puts = [self._first(campaign_id, target) for target in targets]
+    def plan(self, campaign_id: str, targets: Sequence[Target]) -> None:
+        """Write the vehicles' first records, for one planner at a time: what another one has left
+        goes where it does not fit."""
+        left, wanted = self.targets(campaign_id, MAX_WAVES), set(targets)
+        for target in left:
+            if target not in wanted:
+                item = f"v#{target.wave:02d}#{target.thing}"
+                self._dynamodb.delete_item(TableName=self._table, Key=_key(campaign_id, item))
+        puts = [self._first(campaign_id, target) for target in wanted.difference(left)]
         for start in range(0, len(puts), TOGETHER):
             some = puts[start : start + TOGETHER]
             if not self._together([{"Put": put} for put in some]):

@@ -166,6 +166,10 @@ class FakeDynamo:
         found = [self.items.get(self._key(key)) for key in wanted["Keys"]]
         return {"Responses": {table: [dict(item) for item in found if item]}}
 
+    def delete_item(self, **request: Any) -> None:
+        with self.lock:
+            self.items.pop(self._key(request["Key"]), None)
+
     def get_item(self, **request: Any) -> Any:
         item = self.items.get(self._key(request["Key"]))
         return {"Item": dict(item)} if item else {}

@@ -325,12 +325,29 @@ def test_what_there_was_no_time_for_is_done_in_the_next_turn() -> None:
     assert len(bench.iot.made) == 3
 
 
-def test_planning_again_undoes_nothing(dynamodb: Any) -> None:
+def test_one_plans_at_a_time_and_puts_right_what_a_dead_one_left(dynamodb: Any) -> None:
     bench = Bench(dynamodb, waves=WAVES)
-    bench.drive()
-    targets = bench.store.targets("c", 1)
-    bench.store.plan("c", [msgspec.structs.replace(t, status="waiting") for t in targets])
-    assert bench.store.targets("c", 1) == targets
+    small = {"V000": Vehicle("V000", version="1.0.0")}
+    killed = bench.new_driver(dynamodb, bench.iot)
+    killed._fleet = lambda things: small  # one vehicle has been heard of by then
+    inner = bench.store.write
+    killed._store.write = lambda held, campaign, *rest: (  # type: ignore[method-assign]
+        inner(held, campaign, *rest) if campaign.state == "planned" else _die()
+    )
+    with pytest.raises(KilledError):
+        killed.drive("c", reconcile=False)
+    assert [t.thing for t in bench.store.targets("c", 20)] == ["V000"]
+    assert bench.drive().campaign.state == "planned"  # it may still be at it
+    assert bench.iot.made == []
+    bench.at(bench.now_s + 66)
+    turn = bench.drive()
+    assert (turn.campaign.state, turn.campaign.sizes) == ("running", (3, 9))
+    targets = bench.store.targets("c", 20)
+    assert len({t.thing for t in targets}) == len(targets) == 12
+
+
+def _die() -> None:
+    raise KilledError
 
 
 class TestKilled:
