@@ -33,6 +33,7 @@ from fleet_sim.measure.stages import (
     stage_metrics,
     stage_times,
 )
+from fleet_sim.measure.submetrics import Parts, submetrics
 from fleet_sim.measure.summary import (
     EXIT_CODES,
     Environment,
@@ -115,6 +116,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         "connected_ratio": {"value": driven.connected / driven.vehicles},
         "reconnects": _reconnects(driven),
         "messages": {"count": len(columns.seq), "rate": _rate(driven)},
+        **submetrics(thresholds, _parts(outcome), columns, times, wanted),
     }
     if collected is not None:
         metrics["failure_queue"] = {"count": len(collected.failures)}
@@ -218,6 +220,17 @@ def _rate(driven: Driven) -> float:
     seconds = (driven.end_ns - driven.t0_ns) / 1e9
     sent = int(np.count_nonzero(driven.columns.sent_ns))
     return sent / seconds if seconds > 0 else 0.0
+
+
+def _parts(outcome: Outcome) -> Parts:
+    t0_ns = outcome.driven.t0_ns
+    return Parts(
+        {group.group: group.count for group in outcome.scenario.fleet},
+        [
+            (span.name, t0_ns + round(span.start_s * 1e9), t0_ns + round(span.end_s * 1e9))
+            for span in _phases(outcome)
+        ],
+    )
 
 
 def _phases(outcome: Outcome) -> list[PhaseSpan]:

@@ -68,12 +68,20 @@ def canonical_metric(text: str) -> str:
 
     `ValueError` names the text, the position (from 1) and what is allowed.
     """
+    name, tags = parse_metric(text)
+    if not tags:
+        return name
+    return f"{name}{{{','.join(f'{k}:{v}' for k, v in sorted(tags.items()))}}}"
+
+
+def parse_metric(text: str) -> tuple[str, dict[str, str]]:
+    """Name and tags; `ValueError` as `canonical_metric`."""
     head = _NAME.match(text)
     if not head:
         raise _error("metric", text, 0, "a name is expected", _METRIC_FORMS)
     at = head.end()
     if at == len(text):
-        return text
+        return text, {}
     if text[at] != "{":
         raise _error("metric", text, at, "'{' or the end is expected", _METRIC_FORMS)
     tags: dict[str, str] = {}
@@ -91,7 +99,7 @@ def canonical_metric(text: str) -> str:
             break
     if at + 1 != len(text):
         raise _error("metric", text, at + 1, "the end is expected", _METRIC_FORMS)
-    return f"{head[0]}{{{','.join(f'{k}:{v}' for k, v in sorted(tags.items()))}}}"
+    return head[0], tags
 
 
 def parse_condition(text: str) -> Condition:

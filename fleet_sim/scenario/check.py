@@ -1,6 +1,7 @@
 """Rules that span several fields of a scenario: does it fit together?"""
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -201,6 +202,7 @@ def _thresholds(
             what = f"{shown(name)} is not a metric"
             yield ("thresholds", metric), unknown_name(what, name, known)
             continue
+        yield from _tags(scenario, metric)
         if check_threshold is None:
             continue
         for i, rule in enumerate(conditions):
@@ -218,6 +220,21 @@ def _thresholds(
                     f"{shown(metric)} is known only when the run is over "
                     f"(allowed: {', '.join(live)})",
                 )
+
+
+_TAG = re.compile(r"[{,]\s*(group|phase)\s*:\s*([^{}:,]*?)\s*(?=[,}])")
+
+
+def _tags(scenario: Scenario, metric: str) -> Iterator[Finding]:
+    """A metric of a part of the messages names one that there is."""
+    there = {
+        "group": [group.group for group in scenario.fleet],
+        "phase": [phase.name for phase in scenario.phases],
+    }
+    for tag, name in _TAG.findall(metric):
+        if name not in there[tag]:
+            what = f"{shown(name)} is not a {tag} of this scenario"
+            yield ("thresholds", metric), unknown_name(what, name, there[tag])
 
 
 def related(path: Path, parents: Iterable[Path]) -> bool:

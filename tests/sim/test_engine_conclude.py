@@ -176,6 +176,27 @@ async def test_a_threshold_ends_the_run_as_soon_as_it_breaks(tmp_path: Path) -> 
     folder.finish()
 
 
+async def test_a_threshold_may_be_about_a_group_and_a_phase(tmp_path: Path) -> None:
+    text = SCENARIO.replace(
+        "{name: only, duration: 6s}", "{name: calm, duration: 2s}\n  - {name: surge, duration: 4s}"
+    )
+    text += """
+thresholds:
+  "messages{group:quick}": ["count==48"]
+  "messages{group:slow}": ["count==9"]
+  "messages{phase:calm}": ["count==19"]
+  "messages{phase:surge, group:quick}": ["count==32"]
+  "latency_ms{stage:acknowledged, group:quick}": ["count==48", "p(97)<1000"]
+  "latency_ms{stage:acknowledged, group:slow}": ["count==0"]
+  "service_ms{phase:calm, stage:acknowledged}": ["count==16"]
+"""
+    shard = build(JumpClock(), Broker(), text)
+    summary = await concluded(shard, tmp_path / "run")
+    observed = {f"{t.metric}: {t.condition}": t.observed for t in summary.thresholds}
+    assert list(summary.run.reasons) == [], observed
+    assert "latency_ms{group:quick,stage:acknowledged}" in summary.metrics
+
+
 async def test_what_cannot_be_audited_does_not_pass(tmp_path: Path) -> None:
     shard = build(JumpClock(), Broker())
     summary = await concluded(shard, tmp_path / "run", problem="S3 is gone")

@@ -88,6 +88,8 @@ def test_a_threshold_survives_dump_and_load() -> None:
         (f'"{ACK}": [{{abort_on_fail: true}}]', "threshold"),
         (f'"{ACK}": [{{threshold: "max<5", delay: 3}}]', "delay"),
         (f'"{ACK}": [5]', "text"),
+        ('"messages{group:b}": ["count>1"]', "'b' is not a group of this scenario"),
+        ('"messages{group:a, phase: q}": ["count>1"]', "'q' is not a phase of this scenario"),
     ],
 )
 def test_what_is_wrong_is_said_by_line(text: str, said: str) -> None:
