@@ -61,7 +61,7 @@ def submetrics(
         if name == "messages" and stage is None:
             found[key] = {"count": int(np.count_nonzero(rows))}
             continue
-        if name == "latency_ms" and stage in times:
+        if name == "latency_ms" and stage is not None and stage in times:
             took = latencies_ns(columns.intended_ns[rows], times[stage][rows])
         elif name == "service_ms" and stage == "acknowledged":
             good = rows & columns.acknowledged
