@@ -33,6 +33,8 @@ from fleet_sim.world.towns import street_network
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOUR_MS = 3_600_000
+FRESH_MS = 480_000
+"""Beliefs are of this time to come: they must not fade while tests run."""
 STATES: tuple[SpotState, ...] = ("free", "occupied", "unknown")
 
 
@@ -61,10 +63,10 @@ def item(spot: RegistrySpot, state: SpotState, p_occupied: float) -> AttributeMa
     cell = h3.latlng_to_cell(spot.lat, spot.lon, SPOT_CELL_RESOLUTION)
     made = new_spot(spot.id, cell, spot.lat, spot.lon, spot.street)
     if state != "unknown":
-        now = int(time.time() * 1e3) - 5_000
-        made["belief"] = text_attribute(SpotBelief("r", state, p_occupied, 1, now))
+        seen = int(time.time() * 1e3) + FRESH_MS
+        made["belief"] = text_attribute(SpotBelief("r", state, p_occupied, 1, seen))
         llr = 2.0 if state == "occupied" else -2.0
-        made["recent"] = text_attribute([Observation(now, "1FSMZ91C0T0000001", 7, llr)])
+        made["recent"] = text_attribute([Observation(seen, "1FSMZ91C0T0000001", 7, llr)])
     return made
 
 
