@@ -166,7 +166,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         events=_events(outcome),
         environment=environment(),
         clock=_clock(times, metrics),
-        cost=cost_of(scenario, driven, times, outcome.target, outcome.region),
+        cost=cost_of(scenario, driven, times, outcome.target, outcome.region, campaign),
     )
     folder.write("summary.json", to_json(summary))
     folder.write("junit.xml", junit_xml(summary))

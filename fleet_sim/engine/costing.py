@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.measure.cost import Estimate, RegionError, Workload, estimate
+from fleet_sim.measure.ota import OtaReport
 from fleet_sim.measure.stages import NsArray, latencies_ns
 from fleet_sim.scenario import Scenario
 
@@ -19,12 +21,23 @@ FEW = 20
 
 
 def cost_of(
-    scenario: Scenario, driven: Driven, times: Mapping[str, NsArray], target: str, region: str
+    scenario: Scenario,
+    driven: Driven,
+    times: Mapping[str, NsArray],
+    target: str,
+    region: str,
+    campaign: OtaReport | None = None,
 ) -> Estimate | None:
     """None when nothing was sent, or when the price table has no such region."""
     work = workload_of(scenario, driven, times, measured=target.startswith("aws"))
     if work is None:
         return None
+    if campaign is not None and campaign.started:
+        work = msgspec.structs.replace(
+            work,
+            updates=float(campaign.started),
+            firmware_bytes=campaign.downloaded_gb * 1e9 / campaign.started,
+        )
     try:
         return estimate(work, region)
     except RegionError:

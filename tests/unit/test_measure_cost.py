@@ -55,15 +55,18 @@ def test_the_example_of_the_docs_is_what_a_hand_calculates() -> None:
     by_hand = {
         "connectivity": 10_000 * 720 * 60 / 1e6 * 0.08,
         "messages": 1_000 * 1.00 + 4_000 * 0.80 + (messages + 10_000 - 5e9) / 1e6 * 0.70,
-        "rules": messages / 1e6 * 0.15,
-        "actions": messages / 1e6 * 0.15,
+        "rules": (messages + 20_000) / 1e6 * 0.15,
+        "actions": (messages + 20_000) / 1e6 * 0.15,
         "shards": 13 * 720 * 0.015,
         "records": messages / 1e6 * 0.014,
-        "requests": messages / 500 / 1e6 * 0.20,
-        "duration": messages / 500 * 0.310 * 1.0 * 0.0000166667,
+        "duration": messages / 500 * (0.310 * 1.0 + 0.020 * 0.5) * 0.0000166667,
         "vehicles": messages * 2 / 1e6 * 0.625,
         "spots": messages * 0.2 * 2 / 1e6 * 0.625,
         "archive objects": messages / 500 / 1e3 * 0.005,
+        "counters": messages / 500 * 4 / 1e6 * 0.625,
+        "fleet health": (messages / 500 * 2 + 20_000) / 1e6 * 0.625,
+        "archive reads": messages / 500 / 1e3 * 0.0004,
+        "metric calls": messages / 500 / 100 * 3 / 1e3 * 0.01,
     }
 
     lines = {line.item: line.usd for line in bill(EXAMPLE, prices(US)).lines}
@@ -121,6 +124,12 @@ def test_a_month_costs_the_same_whatever_was_measured() -> None:
     day = bill(change(hours=24), prices(US))
 
     assert minute.usd_per_month == pytest.approx(day.usd_per_month)
+    updates = change(hours=1 / 60, updates=100, firmware_bytes=1e9)
+    once = bill(updates, prices(US)).usd - minute.usd
+    assert bill(updates, prices(US)).usd_per_month - minute.usd_per_month == pytest.approx(
+        once, rel=1e-3
+    )
+    assert once == pytest.approx(100 * (0.003 + 1e9 / 1024**3 * 0.09), rel=0.05)
     assert minute.usd_per_vehicle_month == pytest.approx(minute.usd_per_month / 10_000)
 
 

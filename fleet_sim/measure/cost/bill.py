@@ -20,9 +20,17 @@ UPDATE_MESSAGES = 14
 UPDATE_WRITES = 10
 """Write request units of one update in the campaign's tables."""
 UPDATE_QUEUE_REQUESTS = 6
+COUNTER_WRITES = 4
+"""Write request units of the counters by invocation: two items, in a transaction."""
+CLAIM_WRITES = 2
+"""Write request units by archived object: fleet health takes it, and is done with it."""
+HEALTH_METRIC_CALLS = 3
+"""PutMetricData by invocation of fleet health: one a namespace."""
+QUEUE_REQUESTS = 1.2
+"""By message through a queue: sent; received and deleted in tens."""
 LEFT_OUT = (
     "the free tier, taxes, discounts and support",
-    "KMS requests for the stream's key, point-in-time recovery, the dashboard, traces",
+    "KMS requests for the stream's key, point-in-time recovery, dashboards, the website, trends",
     "cold starts and retries: the workload is what arrives",
 )
 
@@ -48,7 +56,7 @@ class Bill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     hours: float
     usd: float
     usd_per_month: float
-    """Of the same workload over 730 hours."""
+    """Of the same workload over 730 hours; its updates come once, however long it is."""
     usd_per_vehicle_month: float
     lines: list[Line]
     by_service: dict[str, float]
@@ -61,9 +69,7 @@ def bill(work: Workload, prices: Prices) -> Bill:
     """Of all of `work.hours`."""
     lines = _lines(work, prices)
     usd = sum(line.usd for line in lines)
-    month = msgspec.structs.replace(
-        work, hours=MONTH_H, updates=work.updates * MONTH_H / work.hours
-    )
+    month = msgspec.structs.replace(work, hours=MONTH_H)  # with its updates, once
     monthly = sum(line.usd for line in _lines(month, prices))
     services: dict[str, float] = {}
     for line in lines:
@@ -106,8 +112,11 @@ def _quantities(work: Workload) -> Iterator[tuple[str, str, str, float]]:
         "iot_message",
         published + connects + work.updates * UPDATE_MESSAGES,
     )
-    yield "IoT Core", "rules", "iot_rule", units
-    yield "IoT Core", "actions", "iot_action", work.messages * work.metered(IOT_UNIT, RULE_BYTES)
+    # Presence: each connection and its end is an event that goes through a rule to a queue.
+    events = 2 * connects if work.health else 0.0
+    acted = work.messages * work.metered(IOT_UNIT, RULE_BYTES)
+    yield "IoT Core", "rules", "iot_rule", units + events
+    yield "IoT Core", "actions", "iot_action", acted + events
     if work.stream == "provisioned":
         yield "Kinesis", "shards", "kinesis_shard", work.shards * work.hours
         puts = work.messages * work.metered(PUT_UNIT, RULE_BYTES)
@@ -121,10 +130,15 @@ def _quantities(work: Workload) -> Iterator[tuple[str, str, str, float]]:
     requests = work.api_per_s * seconds
     gb_s = invocations * work.invocation_ms / 1e3 * work.memory_mb / 1024
     gb_s += requests * work.api_ms / 1e3 * 0.5
-    yield "Lambda", "requests", "lambda_request", invocations + requests
+    objects = invocations if work.health else 0.0
+    gathered = work.health_invocations_per_s * seconds
+    gb_s += objects * work.health_ms_per_object / 1e3 * 0.5
+    yield "Lambda", "requests", "lambda_request", invocations + requests + gathered
     yield "Lambda", "duration", f"lambda_{work.architecture}", gb_s
     yield "DynamoDB", "vehicles", "dynamodb_write", work.vehicle_writes_per_s * seconds
     yield "DynamoDB", "spots", "dynamodb_write", work.spot_writes_per_s * seconds
+    yield "DynamoDB", "counters", "dynamodb_write", invocations * COUNTER_WRITES
+    yield "DynamoDB", "fleet health", "dynamodb_write", objects * CLAIM_WRITES + events
     yield "DynamoDB", "campaigns", "dynamodb_write", work.updates * UPDATE_WRITES
     yield "DynamoDB", "API reads", "dynamodb_read", requests * 0.5
     stored = work.vehicles * work.vehicle_bytes / GB * months
@@ -133,13 +147,16 @@ def _quantities(work: Workload) -> Iterator[tuple[str, str, str, float]]:
     # What is written stays for `archive_days`, whenever it is paid.
     kept_months = work.archive_days * 24 / MONTH_H
     yield "S3", "archive", "s3_storage", work.messages * work.archive_bytes / GB * kept_months
+    yield "S3", "archive reads", "s3_get", objects
     yield "S3", "firmware requests", "s3_get", work.updates
     yield "S3", "firmware downloads", "transfer_out", work.updates * work.firmware_bytes / GB
     yield "API Gateway", "requests", "http_api", requests
-    logged = (invocations + requests) * work.log_bytes / GB
+    logged = (invocations + requests + gathered) * work.log_bytes / GB
     yield "CloudWatch", "logs", "logs_in", logged
     yield "CloudWatch", "logs kept", "logs_storage", logged * work.log_days * 24 / MONTH_H
     yield "CloudWatch", "metrics", "metric", work.metrics * months
+    yield "CloudWatch", "metric calls", "metric_call", gathered * HEALTH_METRIC_CALLS
     yield "CloudWatch", "alarms", "alarm", work.alarms * months
-    yield "SQS", "requests", "sqs", work.updates * UPDATE_QUEUE_REQUESTS
+    queued = (objects + events) * QUEUE_REQUESTS + work.updates * UPDATE_QUEUE_REQUESTS
+    yield "SQS", "requests", "sqs", queued
     yield "IoT Jobs", "remote actions", "iot_job", work.updates

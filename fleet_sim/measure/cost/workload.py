@@ -57,7 +57,13 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     log_bytes: float = 700.0
     """By invocation: its own line, and START, END and REPORT."""
     log_days: float = 30.0
-    metrics: int = 4
+    health: bool = True
+    """The function of fleet health counts what is archived (infra/health.yaml)."""
+    health_window_s: float = 10.0
+    """How long archived objects are gathered for it."""
+    health_ms_per_object: float = 20.0
+    """Of its function, of 512 MB."""
+    metrics: int = 8
     """Custom metrics."""
     alarms: int = 4
     api_per_s: float = 0.0
@@ -115,6 +121,15 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Write request units of the vehicle table."""
         units = math.ceil(self.vehicle_bytes / KB)
         return self.invocations_per_s * self.vehicles_per_batch * units
+
+    @property
+    def health_invocations_per_s(self) -> float:
+        """At most 100 objects each."""
+        if not self.health:
+            return 0.0
+        return max(
+            self.invocations_per_s / 100, min(self.invocations_per_s, 1 / self.health_window_s)
+        )
 
     @property
     def spot_writes_per_s(self) -> float:
