@@ -66,6 +66,7 @@ def test_arithmetic_exists_where_both_sides_do() -> None:
     share = maths("100 * online / (online + lost)", series, range(5))
     # 0 / 0 of period 3 is no data, and period 4 lacks one of the two.
     assert share == {1: 80.0, 2: 50.0}
+    assert maths("lost - online", series, range(5)) == {1: -60.0, 2: 0.0, 3: 0.0}
     assert maths("-online ^ 2", series, range(5)) == {1: -6400.0, 2: -900.0, 3: 0.0}
 
 
