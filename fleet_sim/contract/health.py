@@ -40,8 +40,9 @@ LATENCY = Metric("Telemetry", "Latency")
 UPDATES_IN_PROGRESS = Metric(METRICS_NAMESPACE, IN_PROGRESS_METRIC)
 UPDATE_SUCCESS_RATE = Metric(METRICS_NAMESPACE, SUCCESS_RATE_METRIC)
 
-PRESENCE_RULE_SQL = "SELECT * FROM '$aws/events/presence/+/+'"
-"""The IoT rule's SQL; `infra/` carries the same text, and a test compares."""
+PRESENCE_RULE_SQL = "SELECT * FROM '$aws/events/presence/+/+' WHERE eventType <> 'connect_failed'"
+"""The IoT rule's SQL; `infra/` carries the same text, and a test compares. Who was refused was not
+connected: it changes nobody's presence."""
 
 FLEET_ITEM = "#fleet"
 """Key of the counts in the table of presence; no VIN has this form."""

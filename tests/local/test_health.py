@@ -70,13 +70,14 @@ def until(look: Callable[[], T], good: Callable[[T], bool], timeout_s: float = 3
     return found
 
 
-def client(manifest: identities.Manifest, vehicle: int) -> aiomqtt.Client:
+def client(manifest: identities.Manifest, vehicle: int, name: str | None = None) -> aiomqtt.Client:
     identity = manifest.identities[vehicle]
     context = ssl.create_default_context(cafile=manifest.ca_file)
     context.load_cert_chain(identity.cert_file, identity.key_file)
     return aiomqtt.Client(
-        manifest.mqtt_host, manifest.mqtt_port, identifier=identity.vin, tls_context=context
-    )
+        manifest.mqtt_host, manifest.mqtt_port, identifier=name or identity.vin,
+        tls_context=context, timeout=5,
+    )  # fmt: skip
 
 
 def connection(manifest: identities.Manifest, vehicle: int) -> ssl.SSLSocket:
@@ -163,6 +164,10 @@ async def test_telemetry_becomes_metrics_once_and_an_old_firmware_is_flagged(
 async def test_presence_follows_connections(
     deployed: Deployed, manifest: identities.Manifest
 ) -> None:
+    # One that is refused is none, and no failure either (see below).
+    with pytest.raises(aiomqtt.MqttError):
+        async with client(manifest, 2, "somebody-else"):
+            pass
     async with client(manifest, 2):
         until(lambda: presence(deployed, VINS[2]), lambda p: p is not None and p.state == "online")
         invoke(deployed, deployed[1].health_function, {"source": "aws.events"})
@@ -170,6 +175,15 @@ async def test_presence_follows_connections(
     left = until(lambda: presence(deployed, VINS[2]), lambda p: p is not None and p.state == "left")
     assert left is not None
     assert left.reason == "CLIENT_INITIATED_DISCONNECT"
+    held = deployed[0].client("sqs").list_queues()["QueueUrls"]
+    (queue,) = (url for url in held if "-PresenceQueue-" in url)
+    waiting = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+    until(
+        lambda: deployed[0].client("sqs").get_queue_attributes(
+            QueueUrl=queue, AttributeNames=["All"]
+        )["Attributes"],
+        lambda known: [known[name] for name in waiting] == ["0", "0"],
+    )  # fmt: skip
 
 
 class Told:
