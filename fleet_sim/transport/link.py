@@ -7,11 +7,12 @@ import mqtt5
 
 from fleet_sim.transport import packing
 from fleet_sim.transport.air import AirLayer
+from fleet_sim.transport.greeting import Greeting
 from fleet_sim.transport.lane import line_of
 from fleet_sim.transport.layer import Layer
 from fleet_sim.transport.limits import Limits, limits_of
-from fleet_sim.transport.reasons import code, goodbye, refusal, short_reason
-from fleet_sim.transport.settings import connect_packet, of_vehicle, user_properties
+from fleet_sim.transport.reasons import goodbye, short_reason
+from fleet_sim.transport.settings import user_properties
 from fleet_sim.transport.sockets import Wire
 from fleet_sim.vehicle import Message, Session
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 """Resolution of the transport's timers."""
 
-_QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
-
 
 class Link(asyncio.Protocol):
     """One connection of one vehicle, from TCP's opening to its end."""
@@ -31,7 +30,7 @@ class Link(asyncio.Protocol):
         "_alias_maximum",
         "_aliases",
         "_buffer",
-        "_connack_held",
+        "_greeting",
         "_half_keepalive_s",
         "_heard",
         "_i",
@@ -59,7 +58,7 @@ class Link(asyncio.Protocol):
         self._buffer = b""
         self._topic = ""
         self._topic_bytes = b""  # the same as it goes into a PUBLISH: a vehicle seldom has another
-        self._connack_held: mqtt5.ConnAckPacket | None = None  # while SUBACK is awaited
+        self._greeting: Greeting | None = None  # until the broker has accepted
         self._over = False  # given up: what still comes from the socket is void
         self._heard = True  # something came since the last timer
         self._last_write_s = 0.0
@@ -85,9 +84,9 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             return
         self._session.opened()
-        vin = self._owner.client_id(self._i)
-        packet = connect_packet(self._owner.settings, vin, first=self._session.fresh)
-        self._transport.write(packet.write())
+        owner = self._owner
+        vin = owner.client_id(self._i)
+        self._greeting = Greeting(self, owner.settings, vin, fresh=self._session.fresh)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
@@ -162,6 +161,11 @@ class Link(asyncio.Protocol):
             self._report(short_reason(exc) if exc else "closed by the broker")
 
     # -- commands ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """On an open connection."""
+        assert self._transport is not None
+        self._transport.write(data)
 
     def publish(self, packet_id: int, message: Message, duplicate: bool = False) -> None:
         """Write a PUBLISH; `packet_id` 0 is QoS 0."""
@@ -267,9 +271,8 @@ class Link(asyncio.Protocol):
         self._heard = False
         lane.heard[self._i] = 0
         if silent and not self._ping_sent_s:
-            assert self._transport is not None
             self.leave_lane()
-            self._transport.write(mqtt5.PingReqPacket().write())
+            self.write(mqtt5.PingReqPacket().write())
             self._last_write_s = wrote_s = self._ping_sent_s = now_s
         due = (self._ping_sent_s or wrote_s) + half
         self._owner.set_timer(self._i, max(due, now_s + TICK_S))
@@ -295,6 +298,7 @@ class Link(asyncio.Protocol):
     def abort(self) -> None:
         self.leave_lane()
         self._over = True
+        self._greeting = None
         if self._transport is not None:
             self._transport.abort()
         elif self.below is not None:  # TLS or WebSocket are not through yet
@@ -311,14 +315,12 @@ class Link(asyncio.Protocol):
 
     def _handle(self, packet: mqtt5.Packet) -> None:
         if not self.accepted:
-            if self._connack_held is None:
-                self._connack(packet)
-            else:
-                self._suback(packet, self._connack_held)
+            if self._greeting is not None:
+                self._greeting.take(packet)
         elif type(packet) is mqtt5.PubAckPacket:
             self._acknowledged(packet.packet_id, int(packet.reason_code))
         elif type(packet) is mqtt5.PublishPacket:
-            self._inbound(packet)
+            self.inbound(packet)
         elif type(packet) is mqtt5.PingRespPacket:
             self._ping_sent_s = 0.0
         elif type(packet) is mqtt5.DisconnectPacket:
@@ -339,63 +341,21 @@ class Link(asyncio.Protocol):
         else:
             self._enter_lane()
 
-    def _inbound(self, packet: mqtt5.PublishPacket) -> None:
+    def inbound(self, packet: mqtt5.PublishPacket) -> None:
+        """A message came in."""
         if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
             self.fail("unexpected PUBLISH with QoS 2 from the broker")
             return
         self._owner.listener.on_message(self._i, packet)
         # After the listener took it, so that one it never saw comes again.
         if packet.packet_id is not None and not self._over:
-            assert self._transport is not None
-            self._transport.write(mqtt5.PubAckPacket(packet.packet_id).write())
+            self.write(mqtt5.PubAckPacket(packet.packet_id).write())
 
-    def _connack(self, packet: mqtt5.Packet) -> None:
-        vin = self._owner.client_id(self._i)
-        if type(packet) is not mqtt5.ConnAckPacket:
-            self.fail(
-                goodbye(packet, vin)
-                if type(packet) is mqtt5.DisconnectPacket
-                else f"{type(packet).__name__} from the broker before CONNACK"
-            )
-            return
-        if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            self.fail(refusal(packet, vin))
-            return
-        if self.handshake.done():  # severed or out of time in this very turn of the loop
-            return
-        settings = self._owner.settings
-        if settings.subscriptions and not packet.session_present:
-            filters = [
-                mqtt5.TopicFilter(of_vehicle(topic, vin), max_qos=_QOS[qos])
-                for topic, qos in settings.subscriptions
-            ]
-            self._connack_held = packet
-            assert self._transport is not None
-            self._transport.write(mqtt5.SubscribePacket(1, filters).write())
-            return
-        self._accept(packet)
-
-    def _suback(self, packet: mqtt5.Packet, connack: mqtt5.ConnAckPacket) -> None:
-        """Nothing is sent before it, so no packet id of ours is in use."""
-        if type(packet) is mqtt5.PublishPacket:  # a retained message may be faster
-            self._inbound(packet)
-            return
-        if type(packet) is not mqtt5.SubAckPacket:
-            self.fail(
-                goodbye(packet, self._owner.client_id(self._i))
-                if type(packet) is mqtt5.DisconnectPacket
-                else f"{type(packet).__name__} from the broker before SUBACK"
-            )
-            return
-        refused = [answer for answer in packet.reason_codes if int(answer) >= 0x80]
-        if refused:
-            self.fail(f"subscription refused by the broker: {code(refused[0])}")
-        elif not self.handshake.done():
-            self._accept(connack)
-
-    def _accept(self, packet: mqtt5.ConnAckPacket) -> None:
+    def accept(self, packet: mqtt5.ConnAckPacket) -> None:
+        """The broker did, and has what the vehicle is subscribed to: it is online."""
         owner = self._owner
         self.accepted = True
+        self._greeting = None
         self.handshake.set_result("")
         now = owner.loop.time()
         if packet.server_keep_alive is not None:  # the broker's word counts (3.2.2.3.14)
