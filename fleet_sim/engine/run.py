@@ -400,11 +400,9 @@ async def _drain(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
             expected = await supervisor.drain(OVERLOADED_DRAIN_S)
             await _cloud_drained(this, expected, steps, OVERLOADED_CLOUD_S)
             return
-        work = _drain_all(this, supervisor, steps)
         if watch.stopped:  # by a threshold: the target is well, and what was sent is worth waiting
-            await work
-        else:
-            await watch.unless_stopped(work)
+            watch.rearm()
+        await watch.unless_stopped(_drain_all(this, supervisor, steps))
 
 
 async def _drain_all(this: _Run, supervisor: Supervisor, steps: ConsoleSteps) -> None:

@@ -61,7 +61,11 @@ class Watch:
         if self.stopped is None:
             self.stopped, self.reason = kind, reason
             self._folder.log("stop", kind=kind.value, reason=reason)
-            self._event.set()
+        self._event.set()
+
+    def rearm(self) -> None:
+        """The run has ended; what comes now may be stopped too, and changes no reason."""
+        self._event.clear()
 
     def on_bug(self, error: BaseException) -> None:
         """An error of ours ends the run; the first is raised by `raise_bug`."""

@@ -173,6 +173,10 @@ async def test_a_threshold_ends_the_run_as_soon_as_it_breaks(tmp_path: Path) -> 
     assert len(shard.ledger) < shard.scheduled_total
     await supervisor.stop()
     await running
+    watch.rearm()  # what was sent is drained, unless somebody has no time for it
+    asyncio.get_running_loop().call_soon(watch.stop, Stop.INTERRUPTED, "interrupted")
+    assert not await watch.unless_stopped(asyncio.sleep(60))
+    assert watch.stopped is Stop.THRESHOLD
     folder.finish()
 
 
