@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check security constraints validate soak scale clean
+.PHONY: help setup demo test check security constraints validate ota-table soak scale clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ constraints: setup  ## resolve the pins anew
 validate: setup  ## every check of the models at full sample size; writes docs/validation.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[validate]'
 	$(BIN)/python -m fleet_sim.validation --out docs/validation.md
+
+ota-table: setup  ## rehearse every scenarios/ota_*.yaml with 10,000 vehicles; writes the table of docs/ota.md
+	$(BIN)/python -m fleet_sim.engine.ota_page docs/ota.md
 
 soak: setup  ## the long tests
 	$(BIN)/python -m pytest -m soak --timeout 7200

@@ -77,11 +77,13 @@ class LiveCampaign:
             folder.log("campaign", problem=self.problem)
             return
         folder.log("campaign", id=self.id, eligible=self.view.eligible)
-        while True:
+        while not (self._campaign.ends_run and self.view.state in ENDED):
             await asyncio.sleep(LOOK_S)
             await self._tell_faults(supervisor, folder)
             with contextlib.suppress(CampaignError):  # it is asked again
                 await self._look(folder)
+        folder.log("campaign", text="it has ended, and the run with it")
+        await supervisor.stop()
 
     async def _look(self, folder: RunFolder) -> None:
         if self.view is not None and self.view.state in ENDED:

@@ -144,6 +144,8 @@ class Campaign(Strict, frozen=True, kw_only=True):
 
     at_s: Duration | None = field(name="at", default=None)
     """When `run` begins with it, after the beginning; unset: `run` leaves it out."""
+    ends_run: bool = False
+    """Whether the run ends when it has, and not with the phases."""
 
     firmware: FirmwareImage = field(default_factory=FirmwareImage)
     """What is installed."""

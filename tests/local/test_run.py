@@ -52,14 +52,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
-def run_in(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_in(
+    folder: Path, *arguments: object, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         fleet_sim(*arguments),
         cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
     )
 
 

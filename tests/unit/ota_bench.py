@@ -19,6 +19,8 @@ from fleet_sim.world.firmware import Firmware, Slots
 THING = "V1"
 LENGTH = 100
 URL_LIFE_S = 60.0
+MOST_TALK = 200
+"""Messages at one moment, one way; more would never end."""
 
 
 class Bench:
@@ -46,6 +48,7 @@ class Bench:
         self.agent: UpdateAgent | None = None
         self.verifications = 0
         self.writes_begun = 0
+        self.faults = 0  # refusals that were the fault of what was asked, over all boots
         self.power_on()
 
     # -- what is outside --------------------------------------------------------------------------
@@ -189,6 +192,8 @@ class Bench:
 
     def do(self, commands: list[t.Command], cut: int | None = None) -> None:
         """Do the commands; with `cut`, power is lost after so many of them."""
+        if self.agent is not None:
+            self.faults = max(self.faults, self.agent.talk.faults)
         if self.agent is not None and (not self.states or self.states[-1] != self.agent.state):
             self.states.append(self.agent.state)
         for command in commands if cut is None else commands[:cut]:
@@ -259,9 +264,13 @@ class Bench:
             if self.agent is None:
                 self.power_on()
             self.connect()
-            while self.up or self.down:
+            for _ in range(MOST_TALK):
+                if not (self.up or self.down):
+                    break
                 self.deliver_up()
                 self.deliver_down()
+            else:
+                raise AssertionError(f"they talk without end: {self.up[0]}")
             if self.ended and self.agent is not None and self.agent.done:
                 return
             self.fetch_some(LENGTH)

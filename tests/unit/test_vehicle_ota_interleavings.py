@@ -7,6 +7,7 @@ from ota_bench import LENGTH, Bench
 
 from fleet_sim.vehicle import ota_table as t
 from fleet_sim.vehicle.ota import UpdateAgent
+from fleet_sim.vehicle.ota_talk import ANSWER_S
 from fleet_sim.world.firmware import Firmware
 
 CUTS = st.one_of(st.none(), st.none(), st.integers(0, 4))
@@ -73,6 +74,21 @@ class Interleavings(RuleBasedStateMachine):
         if self.bench.up:
             self.bench.up.popleft()
 
+    @rule(steps=st.integers(3, 25))
+    def an_answer_to_a_status_is_lost(self, steps: int) -> None:
+        """The service has counted a status, and the vehicle does not know that it did: it tells the
+        same again. Chance alone seldom comes to the moment at which one is on its way."""
+        bench = self.bench
+        for _ in range(steps):
+            if bench.up and bench.up[0][0].endswith("/update"):
+                bench.deliver_up()
+                kept = [a for a in bench.down if a.topic.endswith("notify-next")]
+                bench.down.clear()
+                bench.down.extend(kept)
+                bench.tick(ANSWER_S + 1.0)
+                return
+            bench.go_on()
+
     @rule()
     def send_a_request_twice(self) -> None:
         if self.bench.up:
@@ -114,6 +130,12 @@ class Interleavings(RuleBasedStateMachine):
         assert self.bench.slots.committed.defect == "none"
 
     @invariant()
+    def the_service_finds_no_fault_with_what_is_asked(self) -> None:
+        """A status that is refused by its version is told again with the right one, and not without
+        any: that would overwrite what came meanwhile."""
+        assert self.bench.faults == 0
+
+    @invariant()
     def nothing_is_downgraded(self) -> None:
         assert self.bench.slots.committed.release >= self.highest
         self.highest = self.bench.slots.committed.release
@@ -127,6 +149,7 @@ class Interleavings(RuleBasedStateMachine):
         bench = self.bench
         bench.conditions = t.Conditions(True, 0.9, 600)
         bench.run()
+        assert bench.faults == 0
         ran = {1, *bench.slots.commits}
         for job, status in bench.statuses.items():
             if status == "SUCCEEDED":
