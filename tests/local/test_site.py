@@ -233,6 +233,11 @@ class TestSearch:
             await page.page.click("#here")
             await page.until("window.fleetSim.map.scene.found.length > 0")
             assert "of you" in await page.text("#near-note")
+            await page.page.context.set_geolocation({"latitude": 52.5, "longitude": 13.4})
+            before = await page.js(CAMERA)
+            await page.page.click("#here")
+            await page.until(says("#near-note", "km away from you"))
+            assert await page.js(CAMERA) == before
             await page.page.context.clear_permissions()
             await page.page.click("#here")
             await page.until(says("#near-note", "Your position is not known"))

@@ -1,6 +1,6 @@
 // Says when what is shown is old, and why.
 
-import { age, clock } from "./format.js";
+import { age, clock, say } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -29,7 +29,7 @@ export class Banner {
       old = false; // the API's answers are new
     }
     // Only the text is an alert: what is read aloud must not change every second.
-    if ($("banner-text").textContent !== text) $("banner-text").textContent = text;
+    say($("banner-text"), text);
     $("banner-age").textContent = !old ? "" : answeredAt
       ? `What you see is from ${since}, ${age(agoMs)} old.`
       : "There is no data yet.";

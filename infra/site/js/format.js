@@ -38,6 +38,11 @@ export function facts(node, pairs) {
   );
 }
 
+// Sets a text; the same again is no change, which a screen reader would read anew.
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 // Share of a sorted list.
 export const quantile = (sorted, share) =>
   sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] : null;

@@ -28,6 +28,11 @@ export class Bounds {
     if (y < this.south) this.south = y;
     if (y > this.north) this.north = y;
   }
+  // From a point to the nearest edge, m; 0 inside.
+  distance(x, y) {
+    const dx = Math.max(this.west - x, 0, x - this.east);
+    return Math.hypot(dx, Math.max(this.south - y, 0, y - this.north));
+  }
   get empty() { return this.west > this.east; }
 }
 

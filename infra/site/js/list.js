@@ -1,6 +1,6 @@
 // The list beside the map: the same stalls in words, for whoever does not see the map.
 
-import { age, el, metres, percent } from "./format.js";
+import { age, el, metres, percent, say } from "./format.js";
 import { STATES } from "./store.js";
 
 const MOST = 40;
@@ -93,8 +93,8 @@ export class StallList {
     const [key, name, note] = button.children;
     const state = STATES[spot.state];
     const seen = spot.seen ? `seen ${age(this.#map.store.ageMs(spot.seen))} ago` : "never seen";
-    set(name, `${number ? `${number}. ` : ""}${spot.street} · ${spot.id}`);
-    set(note, walkM == null
+    say(name, `${number ? `${number}. ` : ""}${spot.street} · ${spot.id}`);
+    say(note, walkM == null
       ? spot.state ? `${state}, ${percent(spot.confidence)}` : state
       : `${metres(walkM)}, ${percent(spot.confidence)}`);
     if (key.className !== `key ${state}`) key.className = `key ${state}`;
@@ -102,8 +102,4 @@ export class StallList {
       + `${walkM == null ? "" : `, ${metres(walkM)} to walk`}, ${seen}`;
     if (button.getAttribute("aria-label") !== label) button.setAttribute("aria-label", label);
   }
-}
-
-function set(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

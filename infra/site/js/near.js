@@ -1,6 +1,6 @@
 // Free stalls near a place, in the order in which one would walk to them.
 
-import { el, metres } from "./format.js";
+import { el, metres, say } from "./format.js";
 import { Bounds, distanceM } from "./geo.js";
 import { FREE, STATES } from "./store.js";
 
@@ -39,7 +39,7 @@ export class Near {
     clearTimeout(this.#timer);
     this.#place = null;
     Object.assign(this.#map.scene, { found: [], place: null });
-    this.note.textContent = "";
+    say(this.note, "");
     this.#map.list.showFound(null);
     this.#map.redraw();
   }
@@ -61,7 +61,7 @@ export class Near {
     this.#pointing = on;
     $("point").setAttribute("aria-pressed", String(on));
     this.#map.canvas.classList.toggle("pointing", on);
-    if (on) this.note.textContent = "Click on the map, or move it and press Enter.";
+    if (on) say(this.note, "Click on the map, or move it and press Enter.");
   }
 
   #street(name) {
@@ -70,7 +70,7 @@ export class Near {
     const street = wanted && (spots.find((s) => s.street.toLowerCase() === wanted)
       ?? spots.find((s) => s.street.toLowerCase().includes(wanted)))?.street;
     if (!street) {
-      this.note.textContent = name ? `No street here is called “${name}”.` : "Say which street.";
+      say(this.note, name ? `No street here is called “${name}”.` : "Say which street.");
       return;
     }
     const of = spots.filter((spot) => spot.street === street);
@@ -83,29 +83,35 @@ export class Near {
 
   #here() {
     if (!navigator.geolocation) {
-      this.note.textContent = "This browser does not tell positions.";
+      say(this.note, "This browser does not tell positions.");
       return;
     }
-    this.note.textContent = "Asking for your position …";
+    say(this.note, "Asking for your position …");
     navigator.geolocation.getCurrentPosition(
       ({ coords }) => this.#search({ lat: coords.latitude, lon: coords.longitude }, "you"),
       (error) => {
-        this.note.textContent = `Your position is not known: ${error.message || "not allowed"}. `
-          + "Give a street or click on the map instead.";
+        say(this.note, `Your position is not known: ${error.message || "not allowed"}. `
+          + "Give a street or click on the map instead.");
       },
-      { maximumAge: 60000, timeout: 10000, enableHighAccuracy: true },
+      { timeout: 10000, enableHighAccuracy: true },
     );
   }
 
   #search(place, words) {
     const { store } = this.#map, { projection } = store;
     if (!projection) {
-      this.note.textContent = "No city is deployed.";
+      say(this.note, "No city is deployed.");
       return;
     }
-    this.#place = { ...place, words, x: projection.x(place.lon), y: projection.y(place.lat) };
+    const x = projection.x(place.lon), y = projection.y(place.lat);
+    const away = store.bounds.distance(x, y);
+    if (away > RADIUS_M) {
+      say(this.note, `The city that is shown is ${metres(away)} away from ${words}.`);
+      return;
+    }
+    this.#place = { ...place, words, x, y };
     this.#map.scene.place = this.#place;
-    this.note.textContent = "Searching …";
+    say(this.note, "Searching …");
     this.#ask(true);
   }
 
@@ -117,7 +123,7 @@ export class Near {
     try {
       found = this.#walks ? await this.#byWalk(place) : await this.#byAir(place);
     } catch (error) {
-      if (first) this.note.textContent = `The search failed: ${error.message}.`;
+      if (first) say(this.note, `The search failed: ${error.message}.`);
     }
     if (this.#place !== place) return;
     if (found) this.#show(found, place);
@@ -135,10 +141,10 @@ export class Near {
 
   #show(found, place) {
     const how = this.#straight ? "as the crow flies" : "on foot along the streets";
-    this.note.textContent = found.length
+    say(this.note, found.length
       ? `${found.length} free within ${metres(RADIUS_M)} of ${place.words}, ${how}; `
         + `the nearest is ${metres(found[0].walkM)} away.`
-      : `No stall is known to be free within ${metres(RADIUS_M)} of ${place.words}.`;
+      : `No stall is known to be free within ${metres(RADIUS_M)} of ${place.words}.`);
     this.#map.scene.found = found.map(({ spot }) => spot);
     this.#map.list.showFound(found);
     this.#map.redraw();
