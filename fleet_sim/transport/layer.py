@@ -5,7 +5,7 @@ keep a quarter of a megabyte of buffer a connection, and cannot return with a se
 """
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
 _NOBODY = asyncio.Protocol()
 """Above a connection that is over: the circle of references with the link is broken, so that its
@@ -78,20 +78,6 @@ class Layer(asyncio.Transport, asyncio.Protocol):
 
     def is_closing(self) -> bool:
         return self._over or (self._below is not None and self._below.is_closing())
-
-    def pause_reading(self) -> None:
-        if self._below is not None:
-            self._below.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._below is not None:
-            self._below.resume_reading()
-
-    def get_write_buffer_size(self) -> int:
-        return 0 if self._below is None else self._below.get_write_buffer_size()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default if self._below is None else self._below.get_extra_info(name, default)
 
     # -- inside -----------------------------------------------------------------------------------
 
