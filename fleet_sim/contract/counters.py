@@ -72,9 +72,13 @@ def holds_s(belief: SpotBelief) -> float:
     return -belief.relax_s * math.log(left)
 
 
-def _slot(kind: str, end_s: float) -> Slot:
+def _end_s(kind: str, end_s: float) -> int:
     step = _STEP_S[kind]
-    return Slot(kind, math.ceil(end_s / step) * step)
+    return math.ceil(end_s / step) * step
+
+
+def _slot(kind: str, end_s: float) -> Slot:
+    return Slot(kind, _end_s(kind, end_s))
 
 
 class Moves:
@@ -89,6 +93,24 @@ class Moves:
                 held = self._by.setdefault(slot, {})
                 for name, value in values.items():
                     held[name] = held.get(name, 0.0) + sign * value
+
+    def add_vehicle(self, before: VehicleView | None, after: VehicleView) -> None:
+        """As `add` of what both count for; most messages only change the state of charge."""
+        if before is not None and before.mode == after.mode:
+            fleet = _slot(FLEET, after.processed_ms / 1e3 + _LASTS_S[FLEET])
+            if fleet.end_s == _end_s(FLEET, before.processed_ms / 1e3 + _LASTS_S[FLEET]):
+                held = self._by.setdefault(fleet, {})
+                held["soc"] = held.get("soc", 0.0) + after.soc - before.soc
+                ends = [
+                    _end_s(ONLINE, view.processed_ms / 1e3 + _LASTS_S[ONLINE])
+                    for view in (before, after)
+                ]
+                if ends[0] != ends[1]:
+                    for end_s, change in zip(ends, (-1.0, 1.0), strict=True):
+                        held = self._by.setdefault(Slot(ONLINE, end_s), {})
+                        held["vehicles"] = held.get("vehicles", 0.0) + change
+                return
+        self.add(vehicle_counts(before) if before is not None else {}, vehicle_counts(after))
 
     def items(self, now_ms: float) -> Iterator[tuple[Slot, Counts]]:
         """What is not nothing, and not over already."""

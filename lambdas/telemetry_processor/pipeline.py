@@ -68,6 +68,8 @@ class Plan(NamedTuple):
     looks: list[tuple[str, Observation]]
     run: str
     refused: list[Refused]
+    current: VehicleView | None = None
+    """What it was planned from."""
 
 
 class Pipeline:
@@ -286,7 +288,7 @@ class Pipeline:
             looks += found
         if error is not kept.error:
             kept = msgspec.structs.replace(kept, error=error)
-        return Plan(_locked(item), fold.view, kept, looks, run, fold.refused)
+        return Plan(_locked(item), fold.view, kept, looks, run, fold.refused, current)
 
     def _stale(self, plans: dict[str, Plan]) -> set[str]:
         """Vehicles whose looks rest on an item that another process has replaced.
@@ -320,10 +322,7 @@ class Pipeline:
         failed = self._vehicles.update(plans, compute)
         for vin, plan in plans.items():
             if plan.view is not None and vin not in failed and vin not in overtaken:
-                was = {}
-                if plan.planned_from is not None:
-                    was = counters.vehicle_counts(_view.decode(plan.planned_from))
-                self._moves.add(was, counters.vehicle_counts(plan.view))
+                self._moves.add_vehicle(plan.current, plan.view)
         return {vin: f"vehicle {vin}: {reason}" for vin, reason in failed.items()}, overtaken
 
     # --- counters ---------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_vehicles_are_counted_as_they_are(
         view = msgspec.structs.replace(VIEW, mode=mode, soc=round(soc, 4), processed_ms=now_s * 1e3)
         moves = Moves()
         before = states.get(vehicle)
-        moves.add(vehicle_counts(before) if before else {}, vehicle_counts(view))
+        moves.add_vehicle(before, view)
         table.apply(moves, shard, now_s * 1e3)
         states[vehicle] = view
     now_s += later_s
