@@ -16,6 +16,7 @@ from api.queries import M_PER_DEG
 from fleet_sim.contract import StreetNetwork
 
 _GRID_M = 100.0
+_REMEMBERED = 100_000
 _FARTHEST_RINGS = 20
 """Of grid cells looked at for the nearest street: 2 km."""
 
@@ -47,6 +48,7 @@ class Walks:
         self._at = [(lon * self._kx, lat * M_PER_DEG) for lat, lon in network.nodes]
         self._next: list[list[tuple[int, float]]] = [[] for _ in network.nodes]
         self._grid: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._places: dict[tuple[float, float], Place | None] = {}
         for segment in network.segments:
             (x1, y1), (x2, y2) = self._at[segment.tail], self._at[segment.head]
             length = math.hypot(x2 - x1, y2 - y1)
@@ -60,10 +62,11 @@ class Walks:
         """Where the nearest street is; None when there is none within 2 km."""
         x, y = lon * self._kx, lat * M_PER_DEG
         column, row = int(x // _GRID_M), int(y // _GRID_M)
+        # To the nearest side of the point's own cell: beyond it are the next ring's.
+        inside = min(x % _GRID_M, -x % _GRID_M, y % _GRID_M, -y % _GRID_M)
         best: Place | None = None
         for ring in range(_FARTHEST_RINGS):
-            # A street in the next ring is at least `ring` cells away from here.
-            if best is not None and best.off_m <= (ring - 1) * _GRID_M:
+            if best is not None and best.off_m <= inside + (ring - 1) * _GRID_M:
                 break
             for cell in _ring(column, row, ring):
                 for tail, head in self._grid.get(cell, ()):
@@ -71,6 +74,14 @@ class Walks:
                     if best is None or found.off_m < best.off_m:
                         best = found
         return best
+
+    def _spot_place(self, point: tuple[float, float]) -> Place | None:
+        """As `place`, remembered: spots are asked for again and again."""
+        if point not in self._places:
+            if len(self._places) >= _REMEMBERED:
+                self._places.clear()
+            self._places[point] = self.place(*point)
+        return self._places[point]
 
     def _onto(self, x: float, y: float, tail: int, head: int) -> Place:
         (x1, y1), (x2, y2) = self._at[tail], self._at[head]
@@ -89,7 +100,7 @@ class Walks:
         """From a point to each of `points` (latitude, longitude); straight where no street leads
         there."""
         start = self.place(lat, lon)
-        places = [self.place(*point) for point in points]
+        places = [self._spot_place(point) for point in points]
         if start is None:
             return [straight_m(lat, lon, *point) for point in points]
         wanted = {node for place in places if place for node in (place.tail, place.head)}
