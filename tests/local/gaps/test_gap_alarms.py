@@ -46,11 +46,10 @@ class Watched:
             Namespace=self.namespace, MetricData=[{"MetricName": "m", **datum} for datum in data]
         )
 
-    def state(self) -> str:
-        (alarm,) = self.aws.client("cloudwatch").describe_alarms(AlarmNames=[self.name])[
-            "MetricAlarms"
-        ]
-        return str(alarm["StateValue"])
+    def described(self) -> dict[str, Any]:
+        answer = self.aws.client("cloudwatch").describe_alarms(AlarmNames=[self.name])
+        (alarm,) = answer["MetricAlarms"]
+        return dict(alarm)
 
     def told(self) -> str:
         """The next state that the topic tells."""
@@ -81,7 +80,9 @@ def test_data_that_mend_it_clear_it(aws: GapAws) -> None:
 
 @against_stock
 def test_missing_data_may_breach(aws: GapAws) -> None:
-    assert Watched(aws, TreatMissingData="breaching").told() == "ALARM"
+    watched = Watched(aws, TreatMissingData="breaching")
+    assert watched.told() == "ALARM"
+    assert "no datapoints were received" in watched.described()["StateReason"]
 
 
 @against_stock
@@ -139,8 +140,8 @@ def test_an_alarm_on_metric_maths(aws: GapAws) -> None:
         aws.client("cloudwatch").put_metric_data(Namespace=space, MetricData=data)
         assert watched.told() == ("ALARM" if online < 80 else "OK")
         time.sleep(1.1)
-    described = aws.client("cloudwatch").describe_alarms(AlarmNames=[watched.name])
-    assert [query["Id"] for query in described["MetricAlarms"][0]["Metrics"]] == ["share", "a", "b"]
+    queries = watched.described()["Metrics"]
+    assert [query["Id"] for query in queries] == ["share", "a", "b"]
 
 
 def test_maths_that_are_not_understood_are_refused(gap_aws: GapAws) -> None:

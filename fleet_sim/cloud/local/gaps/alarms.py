@@ -22,11 +22,11 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from fleet_sim.cloud.local.gaps import _seam
-from fleet_sim.cloud.local.gaps._alarm_rules import COMPARISONS, Rule
+from fleet_sim.cloud.local.gaps._alarm_rules import COMPARISONS, Rule, State
 from fleet_sim.cloud.local.gaps._alarm_rules import evaluate as judge
 from fleet_sim.cloud.local.gaps._metric_math import ExpressionError, Series, check
 from fleet_sim.cloud.local.gaps._metric_math import evaluate as evaluate_expression
@@ -91,7 +91,7 @@ class Evaluator:
         state = judge(points, rule)
         if state is None or state == alarm["StateValue"]:
             return
-        old, reason = alarm["StateValue"], _reason(points, rule)
+        old, reason = alarm["StateValue"], _reason(points, rule, state)
         now_s = int(time.time())
         alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=now_s)
         alarm["StateTransitionedTimestamp"] = now_s
@@ -160,10 +160,15 @@ def _rule(alarm: dict[str, Any]) -> Rule:
     )
 
 
-def _reason(points: Iterable[float | None], rule: Rule) -> str:
+def _reason(points: Sequence[float | None], rule: Rule, state: State) -> str:
     real = [point for point in points if point is not None][-rule.evaluation_periods :]
+    if not real and state == "INSUFFICIENT_DATA":
+        return f"Insufficient Data: {len(points)} datapoints were unknown."
     if not real:
-        return "Insufficient Data: all datapoints were unknown."
+        return (
+            f"Threshold Crossed: no datapoints were received for {len(points)} periods, and "
+            f"missing ones are treated as {rule.missing}."
+        )
     breaching = sum(COMPARISONS[rule.comparison](point, rule.threshold) for point in real)
     listed = ", ".join(f"{point:g}" for point in real)
     return (
