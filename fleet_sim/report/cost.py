@@ -38,19 +38,24 @@ def section_of(cost: Estimate | None) -> Html:
         return section("cost", "Cost on AWS", missing(sentence))
     bill = cost.bill
     rows = [
-        (f"{line.service}: {line.item}", f"{_count(line.quantity)} × {line.unit}", usd(line.usd))
+        (
+            f"{line.service}: {line.item}",
+            f"{_count(line.quantity)} × {line.unit}",
+            usd(line.usd),
+            usd(line.usd_per_month),
+        )
         for line in sorted(bill.lines, key=lambda line: -line.usd)
     ]
     parts = [
         tag("p", _said(cost)),
-        table("This run, by list prices", ("what", "how much", "USD"), rows),
+        table("By list prices", ("what", "how much", "this run", "a month"), rows),
     ]
     if cost.savings:
         parts.append(
             table(
                 "What would lower it, each taken alone",
-                ("change", "share of the bill", "at the price of"),
-                [(s.change, f"{s.share:.0%}", s.price) for s in cost.savings],
+                ("change", "share of the bill", "a month", "at the price of"),
+                [(s.change, f"{s.share:.0%}", usd(s.usd_per_month), s.price) for s in cost.savings],
                 numbers_from=9,
             )
         )
@@ -74,16 +79,30 @@ def cost_table(cost: Estimate) -> RenderableType:
         lines.add_column(name)
     lines.add_column("quantity", justify="right")
     lines.add_column("unit", overflow="fold")
-    lines.add_column("USD", justify="right")
+    for name in ("USD", "a month"):
+        lines.add_column(name, justify="right")
     for line in bill.lines:
-        lines.add_row(line.service, line.item, _count(line.quantity), line.unit, f"{line.usd:,.2f}")
+        lines.add_row(
+            line.service,
+            line.item,
+            _count(line.quantity),
+            line.unit,
+            f"{line.usd:,.2f}",
+            f"{line.usd_per_month:,.2f}",
+        )
     parts += [lines, Text()]
     if cost.savings:
         saved = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("would save", "of it", "by", "at the price of"):
+        for name in ("would save", "a month", "of it", "by", "at the price of"):
             saved.add_column(name, overflow="fold")
         for saving in cost.savings:
-            saved.add_row(usd(saving.usd), f"{saving.share:.0%}", saving.change, saving.price)
+            saved.add_row(
+                usd(saving.usd),
+                usd(saving.usd_per_month),
+                f"{saving.share:.0%}",
+                saving.change,
+                saving.price,
+            )
         parts += [saved, Text()]
     quotas = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     quotas.add_column("quota", overflow="fold")

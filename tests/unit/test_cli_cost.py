@@ -1,6 +1,7 @@
 """`fleet-sim cost`: a described fleet, a run, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -69,6 +70,11 @@ def test_a_run_is_priced_again_for_another_region(tmp_path: Path) -> None:
 
     assert json.loads(call(str(tmp_path), "--json").output)["bill"]["region"] == "eu-west-1"
     moved = json.loads(call(str(tmp_path), "--json", "--region", "eu-central-1").output)
+    (line,) = [x for x in moved["bill"]["lines"] if x["item"] == "messages"]
+    row = [x for x in call(str(tmp_path)).output.splitlines() if "message of 5 KB" in x]
+    assert line["usd_per_month"] > line["usd"]
+    assert len(row) == 1
+    assert re.search(r"\d+\.\d\d +\d+\.\d\d *$", row[0])  # the run, and a month
     assert moved["bill"]["usd"] > priced.cost.bill.usd
     assert moved["workload"] == json.loads(msgspec.json.encode(priced.cost.workload))
     unpriced = msgspec.structs.replace(priced, cost=None)

@@ -124,6 +124,7 @@ def test_a_month_costs_the_same_whatever_was_measured() -> None:
     day = bill(change(hours=24), prices(US))
 
     assert minute.usd_per_month == pytest.approx(day.usd_per_month)
+    assert minute.usd_per_month == pytest.approx(sum(x.usd_per_month for x in minute.lines))
     updates = change(hours=1 / 60, updates=100, firmware_bytes=1e9)
     once = bill(updates, prices(US)).usd - minute.usd
     assert bill(updates, prices(US)).usd_per_month - minute.usd_per_month == pytest.approx(
@@ -147,6 +148,10 @@ def test_a_saving_is_the_difference_of_two_bills() -> None:
     basic = found["basic ingest"]
     assert basic.usd == pytest.approx(now - bill(change(basic_ingest=True), prices(US)).usd)
     assert basic.share == pytest.approx(basic.usd / now)
+    assert basic.usd_per_month == pytest.approx(
+        bill(EXAMPLE, prices(US)).usd_per_month
+        - bill(change(basic_ingest=True), prices(US)).usd_per_month
+    )
     assert all(saving.usd > 0 for saving in found.values())
     # Below 5 KB there is nothing to be won by a smaller payload.
     assert not any("5 KB" in name for name in found)

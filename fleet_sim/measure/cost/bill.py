@@ -47,6 +47,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: float
     unit: str
     usd: float
+    usd_per_month: float
+    """Of the same over 730 hours."""
 
 
 class Bill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,8 +73,7 @@ def bill(work: Workload, prices: Prices) -> Bill:
     """Of all of `work.hours`."""
     lines = _lines(work, prices)
     usd = sum(line.usd for line in lines)
-    month = msgspec.structs.replace(work, hours=MONTH_H)  # with its updates, once
-    monthly = sum(line.usd for line in _lines(month, prices))
+    monthly = sum(line.usd_per_month for line in lines)
     services: dict[str, float] = {}
     for line in lines:
         services[line.service] = services.get(line.service, 0.0) + line.usd
@@ -92,12 +93,23 @@ def bill(work: Workload, prices: Prices) -> Bill:
 
 
 def _lines(work: Workload, prices: Prices) -> list[Line]:
+    month = msgspec.structs.replace(work, hours=MONTH_H)  # with its updates, once
     lines = []
-    for service, item, figure, quantity in _quantities(work):
+    for (service, item, figure, quantity), (*_, monthly) in zip(
+        _quantities(work), _quantities(month), strict=True
+    ):
         if quantity > 0:
-            unit = prices.figures[figure].unit
-            usd = prices.usd(figure, quantity, work.hours)
-            lines.append(Line(service, item, figure, quantity, unit, usd))
+            lines.append(
+                Line(
+                    service,
+                    item,
+                    figure,
+                    quantity,
+                    prices.figures[figure].unit,
+                    prices.usd(figure, quantity, work.hours),
+                    prices.usd(figure, monthly, MONTH_H),
+                )
+            )
     return lines
 
 

@@ -22,6 +22,7 @@ class Saving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     change: str
     usd: float
+    usd_per_month: float
     share: float
     """Of the bill, 0-1."""
     price: str
@@ -30,12 +31,14 @@ class Saving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def savings(work: Workload, prices: Prices) -> list[Saving]:
     """The largest first; what saves less than a hundredth is left out."""
-    now = bill(work, prices).usd
+    now = bill(work, prices)
     found = []
     for change, other, price in _changes(work):
-        usd = now - bill(other, prices).usd
-        if usd > now * WORTH:
-            found.append(Saving(change, usd, usd / now, price))
+        then = bill(other, prices)
+        usd = now.usd - then.usd
+        if usd > now.usd * WORTH:
+            monthly = now.usd_per_month - then.usd_per_month
+            found.append(Saving(change, usd, monthly, usd / now.usd, price))
     return sorted(found, key=lambda saving: -saving.usd)
 
 
