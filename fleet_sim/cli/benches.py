@@ -88,7 +88,8 @@ def bench_parking(
         results.append(parking.drive(case, ablate=ablate))
         console.print(*parking_page.rows(results)[-1], sep="  ")
     if out is not None:
-        out.write_text(parking_page.page(results))
+        learned = [kerb.learn_kerb(case) for case in kerb.cases([str(path) for path in osm])]
+        out.write_text(parking_page.page(results, learned))
     if as_json:
         click.echo(msgspec.json.encode(results))
         return

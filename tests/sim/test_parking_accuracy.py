@@ -67,5 +67,5 @@ def test_the_page_says_what_was_driven(driven: Result) -> None:
     head, row = rows([driven])
     assert dict(zip(head, row, strict=True))["passes/h"] == f"{driven.passes_per_h:.1f}"
     assert driven.passes_per_h > 10
-    text = page([driven])
+    text = page([driven], [])
     assert all(" | ".join(line) in text for line in (row, *parts(driven)))

@@ -63,6 +63,9 @@ def test_an_edge_tells_its_neighbour_nothing() -> None:
     assert whole[50] > 0.9 * whole[49] > 0.5
     assert cut[50] < 0.2
     assert cut[20] == pytest.approx(whole[20], abs=0.01)
+    behind = [Pass(CELLS - 1 - item.cell, item.near, item.passed) for item in thin]
+    assert learn(behind, ONE_EDGE, CELLS).legal[49] > 0.5
+    assert learn(behind, np.array([0, 50]), CELLS).legal[49] < 0.4
 
 
 def test_scores_by_hand() -> None:
