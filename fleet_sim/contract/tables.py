@@ -54,7 +54,7 @@ class SpotBelief(msgspec.Struct, frozen=True, gc=False):
     """Event time of the newest; 0 when never seen."""
     ahead_ms: int = 0
     """How far the vehicles' clock was ahead of the cloud's when this was written: scenarios have
-    clocks of their own. Where that runs faster than time, a belief fades too slowly between looks."""
+    clocks of their own. Where those run faster than ours, a belief fades too slowly by now."""
     usual: float = USUAL
     """Share of the time that this stall is taken, towards which the belief fades, 0-1."""
     relax_s: float = RELAX_S
