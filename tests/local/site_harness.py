@@ -95,10 +95,10 @@ def town(target: Target, outputs: StackOutputs, blocks: tuple[int, int], vehicle
     return Town(target, outputs, city, told.spots, states)
 
 
-def vehicle(city: City, k: int, heard_ms: float | None = None) -> AttributeMap:
+def vehicle(city: City, k: int) -> AttributeMap:
     now = time.time() * 1e3
-    # Of the hour to come, unless said: a vehicle must not go offline while tests run.
-    heard_ms = now + HOUR_MS if heard_ms is None else heard_ms
+    # Of the hour to come: it must not go offline while tests run.
+    heard_ms = now + HOUR_MS
     stall = 37 * k % city.stalls.n
     view = VehicleView(
         vin=f"1FSMZ91C0T{k:07d}",

@@ -2,18 +2,20 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import msgspec
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from playwright.async_api import Browser, async_playwright
-from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, vehicle, visit
+from playwright.async_api import Browser, BrowserContext, Route, async_playwright
+from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, visit
 
 from fleet_sim.cloud import deploy, stacks
 from fleet_sim.cloud.target import Target
+from fleet_sim.contract import FleetSummary
 from fleet_sim.contract.trends import (
     ALL_STREETS,
     HOURS_A_WEEK,
@@ -178,10 +180,24 @@ async def test_on_a_phone(browser: Browser, place: Town, known: int) -> None:
         assert small == []  # WCAG 2.2, target size
 
 
+def counted(online: int) -> Callable[[BrowserContext], Awaitable[None]]:
+    """The API says so many of 12 vehicles are online: the processor counts, and there was none."""
+    told = FleetSummary(12, online, 4, 4, 4, 0.66, 100, 60, 30, 10, int(time.time() * 1e3))
+
+    async def route(context: BrowserContext) -> None:
+        async def answer(asked: Route) -> None:
+            await asked.fulfill(body=msgspec.json.encode(told), content_type="application/json")
+
+        await context.route("**/fleet/summary", answer)
+
+    return route
+
+
 async def test_the_fleet_s_page(browser: Browser, place: Town) -> None:
-    async with visit(browser, f"{place.outputs.site_url}#fleet") as page:
+    url = f"{place.outputs.site_url}#fleet"
+    async with visit(browser, url, before=counted(online=11)) as page:
         await page.until("document.querySelectorAll('#vehicles tbody tr').length === 12")
-        await page.until(says("#tiles", "of 12"))
+        await page.until(says("#tiles", "11 of 12"))
         tiles = await page.text("#tiles")
         assert "Driving 4" in tiles
         assert "Data points 108" in tiles  # 9 each
@@ -277,12 +293,7 @@ async def test_another_city_is_drawn_without_a_reload(
         assert page.complaints == []
 
 
-async def test_a_fleet_that_fell_silent_is_said(
-    browser: Browser, deployed: tuple[Target, deploy.StackOutputs], place: Town
-) -> None:
-    target, outputs = deployed
-    silent = vehicle(place.city, 0, heard_ms=time.time() * 1e3 - 120_000)
-    target.client("dynamodb").put_item(TableName=outputs.vehicles_table, Item=silent)
-    async with visit(browser, outputs.site_url) as page:
+async def test_a_fleet_that_fell_silent_is_said(browser: Browser, place: Town) -> None:
+    async with visit(browser, place.outputs.site_url, before=counted(online=0)) as page:
         await page.until(says("#banner-text", "No vehicle has reported"))
         assert await page.text("#banner-age") == ""
