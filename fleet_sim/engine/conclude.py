@@ -24,6 +24,7 @@ from fleet_sim.engine.record import parking_map, write_ledger, write_series
 from fleet_sim.engine.watch import Watch
 from fleet_sim.measure.audit import AuditResult, audit
 from fleet_sim.measure.clock import ClockOffset, clock_offset
+from fleet_sim.measure.histogram import PERCENTILES, LatencyHistogram
 from fleet_sim.measure.junit import junit_xml
 from fleet_sim.measure.ota import Campaigned, judge_campaign
 from fleet_sim.measure.stages import (
@@ -130,7 +131,9 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     if correct is not None:
         metrics |= correct.metrics()
     generator = generator_figures(driven)
-    metrics["lateness_ms"] = {k: v for k, v in generator.lateness_ms.items() if v is not None}
+    lateness = LatencyHistogram()
+    lateness.record_ns(driven.lateness_ns)
+    metrics["lateness_ms"] = lateness.stats(sorted({*PERCENTILES, *wanted.get("lateness_ms", ())}))
     results = evaluate(thresholds, metrics)
     problem = outcome.collect_problem
     planned_s = scenario.duration_s / scenario.clock.speed

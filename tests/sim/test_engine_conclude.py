@@ -193,6 +193,7 @@ thresholds:
   "latency_ms{stage:acknowledged, group:quick}": ["count==48", "p(97)<1000"]
   "latency_ms{stage:acknowledged, group:slow}": ["count==0"]
   "service_ms{phase:calm, stage:acknowledged}": ["count==16"]
+  "lateness_ms": ["p(97)<1000"]
 """
     shard = build(JumpClock(), Broker(), text)
     summary = await concluded(shard, tmp_path / "run")
