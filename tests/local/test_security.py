@@ -250,7 +250,7 @@ ALLOWED = {
         "tell operators", "other metric",
     },
     "api_function": {
-        "read registry", "list data", "get vehicles", "scan vehicles", "get spots", "scan spots",
+        "read registry", "list data", "get vehicles", "scan vehicles", "get spots",
     },
 }  # fmt: skip
 
