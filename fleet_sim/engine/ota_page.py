@@ -59,20 +59,24 @@ def row(path: Path, attack: str, vehicles: int) -> Row:
     return Row(name, kept != must_fail, outcome, "; ".join(told))
 
 
-def table(found: list[Row]) -> str:
-    lines = ["| scenario | as it had to | on record | had to hold: measured |", "|---|---|---|---|"]
+def table(found: list[Row], vehicles: int) -> str:
+    lines = [f"Rehearsed with {vehicles:,} vehicles each.", ""]
+    lines += [
+        "| scenario | as it had to | on record | had to hold: measured |",
+        "|---|---|---|---|",
+    ]
     lines += [f"| {r.scenario} | {_yes(r)} | {r.outcome} | {r.thresholds} |" for r in found]
     return "\n".join(lines)
 
 
-def write(page: Path, found: list[Row]) -> None:
+def write(page: Path, found: list[Row], vehicles: int) -> None:
     """Replace what stands between the page's two marks. `ValueError` when it has none."""
     text = page.read_text("utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{page}: {BEGIN} and {END} are missing (allowed: both, in this order)")
-    page.write_text(f"{head}{BEGIN}\n{table(found)}\n{END}{tail}", "utf-8")
+    page.write_text(f"{head}{BEGIN}\n{table(found, vehicles)}\n{END}{tail}", "utf-8")
 
 
 def _comparison(condition: str) -> str:
@@ -84,6 +88,7 @@ def _yes(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    found_rows = list(rows(int(sys.argv[2]) if len(sys.argv) > 2 else VEHICLES))
-    write(Path(sys.argv[1]), found_rows)
+    how_many = int(sys.argv[2]) if len(sys.argv) > 2 else VEHICLES
+    found_rows = list(rows(how_many))
+    write(Path(sys.argv[1]), found_rows, how_many)
     sys.exit(0 if all(each.held for each in found_rows) else 99)

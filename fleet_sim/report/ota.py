@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from fleet_sim.measure.ota import OtaReport
 from fleet_sim.report.html import Html, missing, section, table, tag
 
@@ -35,7 +37,14 @@ def campaign(report: OtaReport | None, chart: Html) -> Html:
         return Html("")
     rows = [(text, f"{getattr(report, name):,}") for name, text in _MUST]
     good = report.sound
-    said = "The record is the truth, for every vehicle." if good else "The record is not the truth."
+    said = "The record is the truth, for every vehicle."
+    if not good:
+        ended = msgspec.structs.replace(report, stuck=0).sound
+        said = (
+            f"{report.stuck:,} vehicles have no end yet; of all others the record is true."
+            if ended
+            else "The record is not the truth."
+        )
     gates = [
         (
             f"{wave + 1}",
