@@ -154,6 +154,8 @@ class ShapedSource:
         self._begin(lambda: ended("broken", b""))
 
         def came(reply: Reply) -> None:
+            if not self._there():  # the radio went meanwhile: the answer does not come through
+                return
             self._broken = None
             if reply.status in (_OK, _PARTIAL):
                 wait_s = len(reply.body) / max(self._air.bytes_per_s(), 1.0)
