@@ -22,6 +22,8 @@ MAX_SLACK_M = 12.0
 
 MAX_LOG_ODDS = 5.0
 """Two or three contrary looks must be able to turn a belief, however often it was confirmed."""
+_MAX_ODDS = math.exp(MAX_LOG_ODDS)
+_MIN_P, _MAX_P = 1 / (1 + _MAX_ODDS), _MAX_ODDS / (1 + _MAX_ODDS)
 RECENT = 12
 """Observations a belief rests on. More would hardly weigh: each is bounded by `MAX_LOG_ODDS`."""
 NEAR_SLACK_M = 0.72
@@ -118,12 +120,14 @@ def belief(state: SpotState, *, relax_s: float = RELAX_S) -> SpotBelief:
     call: SpotCall = "unknown"
     then = state.recent[0].ts
     for look in state.recent:
-        left = remaining(look.ts - then, relax_s)
-        p = USUAL + (p - USUAL) * left
-        call = held(call, p, left)
-        # A belief that has not faded may be as sure as the bound, which is no certainty.
-        log_odds = math.log(p / (1 - p)) + look.llr
-        p = 1 / (1 + math.exp(-min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
+        if look.ts > then:
+            left = remaining(look.ts - then, relax_s)
+            p = USUAL + (p - USUAL) * left
+            if call != "unknown":  # fading only ever ends calls
+                call = held(call, p, left)
+        # Bounded, so p is never 0 or 1.
+        odds = math.exp(look.llr) * p / (1 - p)
+        p = _MAX_P if odds > _MAX_ODDS else _MIN_P if odds < 1 / _MAX_ODDS else odds / (1 + odds)
         call = held(call, p)
         then = look.ts
     return SpotBelief(
