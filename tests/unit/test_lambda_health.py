@@ -63,7 +63,11 @@ class TestSummary:
         assert all(len(datum["Values"]) <= 150 for datum in data)
         assert sum(map(sum, (datum["Counts"] for datum in data))) == len(range(1, 3_600_000, 97))
 
-    @pytest.mark.parametrize("body", [b"no gzip", archive(record())[:-9], gzip.compress(b"{}")])
+    @pytest.mark.parametrize(
+        "body",
+        [b"no gzip", archive(record())[:-9], gzip.compress(b"{}")],
+        ids=["no gzip", "cut off", "no telemetry"],
+    )
     def test_another_object_is_refused_whole(self, body: bytes) -> None:
         summary = logic.Summary()
         with pytest.raises(logic.NotAnArchiveError):
