@@ -22,7 +22,7 @@ demo: setup  ## 500 vehicles through the whole pipeline on the embedded local AW
 	$(BIN)/fleet-sim run scenarios/parking_surge.yaml
 
 test: check security  ## lint, types, import walls, checkov, then every test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## lint, types, import walls, templates
 	$(BIN)/ruff check .

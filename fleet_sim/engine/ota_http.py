@@ -25,6 +25,9 @@ PIECE = 16_384
 """Bytes that are asked for at once."""
 NO_ANSWER_S = 30.0
 """A request without a network is given up after so long, simulated s."""
+LOOK_S, GAP_S = 30.0, 1.0
+"""A radio's rate is asked for anew so often, and sooner where nothing flows (a handover), simulated
+s."""
 
 _OK, _PARTIAL, _FORBIDDEN, _NOT_SATISFIABLE = 200, 206, 403, 416
 
@@ -71,7 +74,9 @@ class HttpPool:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=aiohttp.ClientTimeout(total=None, sock_read=TIMEOUT_S, connect=None),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S
+                ),
                 auto_decompress=False,
             )
         wanted = last - first + 1
@@ -138,8 +143,11 @@ class ShapedSource:
         self._turn = 0  # of the download
         self._flow = 0  # of the piece: a pause makes its timer void
         self._piece = b""
+        self._each = 1.0  # bytes for which one of the piece stands
+        self._passed: Callable[[], None] = lambda: None  # all of the piece has come
         self._came = 0.0  # of the piece, until `_since_s`
         self._since_s: float | None = None
+        self._carrying = False  # a piece waits for the radio to bring it, or to come back
         self._rate = 0.0
         self._whole = False
         self._fetch: t.FetchImage | None = None
@@ -156,13 +164,16 @@ class ShapedSource:
         def came(reply: Reply) -> None:
             if not self._there():  # the radio went meanwhile: the answer does not come through
                 return
-            self._broken = None
-            if reply.status in (_OK, _PARTIAL):
-                wait_s = len(reply.body) / max(self._air.bytes_per_s(), 1.0)
-                self._put_off(wait_s, partial(ended, "complete", reply.body))
-            else:
-                ended(_end_of(reply), b"")
+            ok = reply.status in (_OK, _PARTIAL)
+            body = reply.body if ok else b""
 
+            def passed() -> None:
+                self.stop()
+                ended("complete" if ok else _end_of(reply), body)
+
+            self._carry(body, 1.0, passed)
+
+        self._fetch = None
         if self._there():
             self._getter.get(fetch.url, 0, fetch.limit - 1, self._if_same(came))
 
@@ -182,6 +193,7 @@ class ShapedSource:
         self._flow += 1
         self._broken = None
         self._since_s = None
+        self._carrying = False
         self._piece = b""
 
     def discard(self) -> None:
@@ -195,14 +207,11 @@ class ShapedSource:
 
     def away(self) -> None:
         """The radio is gone: what is under way waits."""
-        if self._since_s is not None:
-            self._came += (self._now() - self._since_s) * self._rate
-            self._since_s = None
-            self._flow += 1
+        self._count()
 
     def back(self) -> None:
         """The radio is there again: it goes on."""
-        if self._piece and self._since_s is None:
+        if self._carrying and self._since_s is None:
             self._go_on()
 
     def cut(self) -> None:
@@ -242,22 +251,47 @@ class ShapedSource:
         if not reply.body:
             self._end("complete")
             return
-        self._piece, self._came = reply.body, 0.0
         total = reply.total
         self._whole = total is not None and self.staged + len(reply.body) >= total
+        self._carry(reply.body, self._pace.bytes_each, self._piece_passed)
+
+    def _carry(self, piece: bytes, each: float, passed: Callable[[], None]) -> None:
+        """Bring a piece over the radio, when there is one, and then call `passed`."""
+        self._piece, self._each, self._passed = piece, each, passed
+        self._carrying, self._came = True, 0.0
         if self._air.up:
             self._go_on()
 
     def _go_on(self) -> None:
-        self._rate = max(self._air.bytes_per_s() / self._pace.bytes_each, 1e-3)
+        self._rate = self._air.bytes_per_s() / self._each
         self._since_s = self._now()
         flow = self._flow
         left = max(len(self._piece) - self._came, 0.0)
-        self._put_off(left / self._rate, lambda: self._passed() if flow == self._flow else None)
+        look_s = (LOOK_S if self._rate else GAP_S) / self._pace.speed
+        if left <= self._rate * look_s:
+            wait_s = left / self._rate if left else 0.0
+            self._put_off(wait_s, lambda: self._arrived() if flow == self._flow else None)
+        else:
+            self._put_off(look_s, lambda: self._look() if flow == self._flow else None)
 
-    def _passed(self) -> None:
-        turn = self._turn
+    def _count(self) -> None:
+        """What came since the rate was last asked for; the timer that was set then is void."""
+        if self._since_s is not None:
+            self._came += (self._now() - self._since_s) * self._rate
+            self._since_s = None
+            self._flow += 1
+
+    def _look(self) -> None:
+        self._count()
+        self._go_on()
+
+    def _arrived(self) -> None:
         self._since_s = None
+        self._carrying = False
+        self._passed()
+
+    def _piece_passed(self) -> None:
+        turn = self._turn
         self._take(len(self._piece))
         self._piece = b""
         if turn != self._turn:
@@ -270,7 +304,7 @@ class ShapedSource:
             self._put_off(NO_ANSWER_S / self._pace.speed, self.cut)
 
     def _take(self, count: int) -> None:
-        if count:
+        if count and self._fetch is not None:  # of an image
             self._sha256.update(self._piece[:count])
             self.staged += count
             self._received(count)

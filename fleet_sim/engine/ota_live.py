@@ -178,6 +178,12 @@ class LiveUpdates:
             heapq.heappop(queue)[2]()
 
     @property
+    def wait_ns(self) -> int:
+        """Wall time until `pump` has something to do; a second at most."""
+        due_s = self._queue[0][0] - self.now_s() if self._queue else 1.0
+        return round(min(max(due_s, 0.0), 1.0) * 1e9)
+
+    @property
     def reporting(self) -> int:
         """Vehicles that have yet to tell how their job ended."""
         return sum(u.agent.state is UpdateState.REPORTING for u in self._active.values())

@@ -71,7 +71,8 @@ def schedules(scenario: Scenario, share: Share) -> list[Schedule]:
 def step_s(scenario: Scenario) -> float:
     """Wall time between steps of the world."""
     period_s = min(group.telemetry.period_s for group in scenario.fleet) / scenario.clock.speed
-    return min(max(period_s / STEPS_A_MESSAGE, SHORTEST_STEP_S), LONGEST_STEP_S)
+    longest_s = LONGEST_STEP_S / scenario.clock.speed  # what a driver does takes simulated time
+    return max(min(period_s / STEPS_A_MESSAGE, longest_s), SHORTEST_STEP_S)
 
 
 class Shard:
@@ -359,6 +360,8 @@ class Shard:
                 if not plan.stop:
                     finished = False
                     wait_ns = min(wait_ns, plan.wait_ns)
+            if self.updates is not None:
+                wait_ns = min(wait_ns, self.updates.wait_ns)
             if elapsed >= next_sample_ns:
                 self._sample(elapsed, lag_ns)
                 lag_ns = 0

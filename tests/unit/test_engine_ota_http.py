@@ -13,13 +13,14 @@ class Place:
 
     def __init__(self, content: bytes) -> None:
         self.now_s, self.up, self.content = 0.0, True, content
+        self.gap = False
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.waiting: list[tuple[int, int, Callable[[Reply], None]]] = []
         self.told: list[object] = []
         self.source = ShapedSource(self, self, lambda: self.now_s, self.later, Pace(10.0, 2.0))
 
     def bytes_per_s(self) -> float:
-        return 2_000.0 if self.up else 0.0
+        return 2_000.0 if self.up and not self.gap else 0.0
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (self.now_s + delay_s, len(self.told) + id(call), call))
@@ -93,3 +94,37 @@ def test_metadata_whose_answer_meets_no_radio_is_asked_for_again() -> None:
     place.answer()
     place.until(20.0)
     assert place.told[1:] == [("complete", b"{}")]
+
+
+def test_a_handover_as_an_answer_comes_holds_it_up_and_no_longer() -> None:
+    place = Place(b"x" * 100)
+    place.gap = True
+    place.metadata()
+    place.answer()
+    place.until(1.0)
+    assert place.told == []
+    place.gap = False
+    place.until(1.2)
+    assert place.told == [("complete", b"x" * 100)]
+    place.gap = True
+    place.image()
+    place.answer()
+    place.until(3.0)
+    place.gap = False
+    place.until(3.25)
+    assert place.told[1:] == [100, "complete"]
+
+
+def test_a_long_piece_follows_a_rate_that_changes() -> None:
+    place = Place(b"x" * 10_000)  # stands for 20,000: 10 s, with a look each 3 s
+    place.image()
+    place.answer()
+    place.until(1.0)
+    place.gap = True
+    place.until(13.5)
+    assert place.told == []  # 3 s of it came, then nothing
+    place.gap = False
+    place.until(20.4)
+    assert place.told == []
+    place.until(20.8)  # the other 7 s of it
+    assert place.told == [10_000, "complete"]

@@ -139,11 +139,11 @@ def test_a_batch_that_raises_is_given_up_whole_without_bisecting(aws: GapAws, ma
 
 @against_stock
 def test_a_window_gathers_records_into_one_batch(aws: GapAws, mapped: Any) -> None:
-    one = mapped(MaximumBatchingWindowInSeconds=1).start()
-    for number in range(3):
+    one = mapped(MaximumBatchingWindowInSeconds=3).start()
+    for number in range(5):  # over 2 s: stock polls each second
         one.put(str(number))
-        time.sleep(0.1)
-    assert one.wait(bool) == [["0", "1", "2"]]
+        time.sleep(0.5)
+    assert one.wait(bool) == [["0", "1", "2", "3", "4"]]
 
 
 @against_stock
