@@ -116,6 +116,7 @@ class LiveUpdates:
         self._check_once = CheckOnce()
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._turn = 0
+        self._over = False
         self._base_ns = clock.now_ns()
         rng = np.random.default_rng([scenario.seed, _JITTER, share.number])
         self._speed = scenario.clock.speed
@@ -134,19 +135,25 @@ class LiveUpdates:
 
     # -- what the shard tells ---------------------------------------------------------------------
 
+    def end(self) -> None:
+        """The run is over: from now on nothing is heard, said or done."""
+        self._over = True
+        self._queue.clear()
+
     def on_online(self, i: int) -> None:
-        self._update(i).online()
-        self._forget_if_done(i)
+        if not self._over:
+            self._update(i).online()
+            self._forget_if_done(i)
 
     def on_offline(self, i: int) -> None:
-        update = self._active.get(i)
+        update = None if self._over else self._active.get(i)
         if update is not None:
             update.offline()
             self._forget_if_done(i)
 
     def on_message(self, i: int, packet: mqtt5.PublishPacket) -> None:
         topic = packet.topic
-        if not topic.startswith(jobs_topic(self._vins[i], "")):
+        if self._over or not topic.startswith(jobs_topic(self._vins[i], "")):
             return
         update = self._active.get(i)
         if update is None:

@@ -405,6 +405,8 @@ class Shard:
 
     async def close(self, timeout_s: float) -> None:
         """Disconnect; what was never sent is marked in the ledger as given up at shutdown."""
+        if self.updates is not None:
+            self.updates.end()
         self._give_up(await self.transport.close(timeout_s))
         if self.updates is not None:
             await self.updates.close()

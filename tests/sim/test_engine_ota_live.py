@@ -1,8 +1,10 @@
 """Updates in a shard: its radios and downloads, without a network and on a clock that jumps."""
 
+import mqtt5
 import pytest
 from ota_shard import Joined
 
+from fleet_sim.contract.jobs import jobs_topic
 from fleet_sim.engine.ota_attack import REASONS
 
 TEXT = """
@@ -126,3 +128,15 @@ async def test_a_lost_status_is_told_again() -> None:
     assert set(joined.statuses()) == {"SUCCEEDED"}
     assert joined.shard.updates is not None
     assert joined.shard.updates.active == 0
+
+
+async def test_a_notice_that_comes_while_the_run_says_goodbye_is_not_answered() -> None:
+    joined = Joined(TEXT, PARKED_OR_NOT)
+    await joined.run()
+    shard = joined.shard
+    assert shard.updates is not None
+    said = shard.updates.messages
+    topic = jobs_topic(shard.vins[0], "notify-next")
+    shard.on_message(0, mqtt5.PublishPacket(topic, b'{"timestamp": 1}'))
+    assert shard.updates.messages == said
+    assert shard.updates.active == 0
