@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,6 +20,16 @@ from fleet_sim.world import Share
 NEWS_EVERY_S = 0.5
 _GONE_S = 5.0
 """How long a process may take to end once its pipe is closed."""
+
+
+def watch(loop: asyncio.AbstractEventLoop, pipe: Connection, readable: Callable[[], None]) -> None:
+    """Have the loop call `readable` when there is something to receive.
+
+    uvloop makes what it watches non-blocking. `Connection` then takes a long message, of which the
+    first part is here and the rest is not yet, for the end of the pipe.
+    """
+    loop.add_reader(pipe.fileno(), readable)
+    os.set_blocking(pipe.fileno(), True)
 
 
 # --- in the process -------------------------------------------------------------------------------
@@ -53,7 +64,7 @@ async def _serve(job: Job, pipe: Connection) -> None:
         calls.add(task)
         task.add_done_callback(calls.discard)
 
-    loop.add_reader(pipe.fileno(), readable)
+    watch(loop, pipe, readable)
     while not closed.is_set():
         _tell(pipe, ("news", *worker.news()))
         with contextlib.suppress(TimeoutError):
@@ -107,7 +118,7 @@ class ProcessHost:
         self._process = context.Process(target=main, args=(job, theirs), name=name, daemon=True)
         self._process.start()
         theirs.close()
-        self._loop.add_reader(self._pipe.fileno(), self._readable)
+        watch(self._loop, self._pipe, self._readable)
 
     @property
     def pid(self) -> int | None:
