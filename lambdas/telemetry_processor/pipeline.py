@@ -123,13 +123,16 @@ class Pipeline:
         if accepted:
             self._begin_run(max(item.record.run for item in accepted))
             # The least delayed record tells how the vehicles' clock is to ours.
+            # None of them may be of the newest run: an older one's last messages come late.
             self._ahead_ms = max(
-                self._ahead_ms,
-                *(
-                    item.record.ts - item.incoming.arrival_ms
-                    for item in accepted
-                    if item.record.run == self._run
-                ),
+                [
+                    self._ahead_ms,
+                    *(
+                        item.record.ts - item.incoming.arrival_ms
+                        for item in accepted
+                        if item.record.run == self._run
+                    ),
+                ]
             )
         self._moves = counters.Moves()
         applied, looked_at = self._apply(accepted, processed_ms)

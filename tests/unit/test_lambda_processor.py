@@ -290,6 +290,13 @@ def test_a_newer_run_takes_the_registry_that_is_there_now(cloud: Cloud) -> None:
     assert cloud.belief("new-s0").run == RUN + "-b"
 
 
+def test_a_batch_of_an_older_run_only_does_not_stop_the_stream(cloud: Cloud) -> None:
+    newer = RUN + "-b"
+    assert cloud.invoke(incoming(record(1, vin=SECOND_VIN, run=newer), 101)) == []
+    assert cloud.invoke(incoming(record(1), 102)) == []
+    assert (cloud.view().run, cloud.view(SECOND_VIN).run) == (RUN, newer)
+
+
 def test_a_registry_is_not_needed(cloud: Cloud) -> None:
     cloud.s3.delete_object(Bucket="data", Key=REGISTRY_KEY)
     batch = [incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102)]
