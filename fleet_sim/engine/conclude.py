@@ -21,11 +21,13 @@ from fleet_sim.engine.leavings import Driven
 from fleet_sim.engine.ota_record import campaign_growth, write_campaign
 from fleet_sim.engine.progress import what_breaks
 from fleet_sim.engine.record import parking_map, write_ledger, write_series
+from fleet_sim.engine.snapshots import every_s
 from fleet_sim.engine.watch import Watch
 from fleet_sim.measure.audit import AuditResult, audit
 from fleet_sim.measure.clock import ClockOffset, clock_offset
 from fleet_sim.measure.histogram import PERCENTILES, LatencyHistogram
 from fleet_sim.measure.junit import junit_xml
+from fleet_sim.measure.maphistory import MapHistory
 from fleet_sim.measure.ota import Campaigned, judge_campaign
 from fleet_sim.measure.stages import (
     NsArray,
@@ -177,6 +179,9 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         folder.write(f"latency_{stage}.hgrm", histogram.hgrm())
     if map_ is not None:
         folder.write("map.json", msgspec.json.encode(map_))
+        if driven.shots:
+            history = MapHistory(every_s(scenario.duration_s / scenario.clock.speed), driven.shots)
+            folder.write("map_history.json", msgspec.json.encode(history))
     write_series(driven, folder, times, campaign_growth(outcome.campaign, driven))
     if outcome.campaign is not None:
         write_campaign(outcome.campaign, outcome.vins, folder)
@@ -292,6 +297,12 @@ def _events(outcome: Outcome) -> list[Event]:
     for left in driven.lost:
         text = f"shard {left.share.number + 1} died, with {left.share.n} vehicles: {left.lost}"
         events.append(Event(t_s=(left.facts.end_ns - t0_ns) / 1e9, kind="note", text=text))
+    missed: Counter[str] = Counter()
+    for left in driven.shards:
+        missed.update(left.facts.shot_problems)
+    for reason, count in missed.most_common(MOST_NOTES):
+        text = f"map during the run: {count} × {reason}, not recorded"
+        events.append(Event(t_s=0.0, kind="note", text=text))
     if driven.probe is not None:
         for reason, count in Counter(driven.probe.problems).most_common(MOST_NOTES):
             events.append(Event(t_s=0.0, kind="note", text=f"API probe: {count} × {reason}"))

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet_sim.engine.probe import Seen
+from fleet_sim.engine.snapshots import PartShot
 from fleet_sim.engine.status import Sample, Status, sum_samples
+from fleet_sim.measure import maphistory
 from fleet_sim.measure.ledger import DropCause, Ledger, LedgerColumns
+from fleet_sim.measure.maphistory import Shot
 from fleet_sim.measure.ota import VehicleTruth
 from fleet_sim.world import Share
 
@@ -37,6 +40,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of payload to the number of messages that had them; a shard that died took it along."""
     updates: list[VehicleTruth] = []
     """Of its vehicles that had to do with an update campaign."""
+    shots: list[PartShot] = []
+    """What the API said of its towns' stalls during the run, if it speaks for them."""
+    shot_problems: dict[str, int] = {}
 
 
 class Leavings(NamedTuple):
@@ -149,6 +155,8 @@ class Driven(NamedTuple):
     failures: Counter[str]
     updates: list[VehicleTruth]
     """Of vehicles that had to do with an update campaign, and whose shard lived."""
+    shots: list[Shot]
+    """The map as the API had it during the run, beside the truth."""
     shards: tuple[Leavings, ...]
 
     @property
@@ -172,6 +180,24 @@ class Driven(NamedTuple):
     def lost(self) -> list[Leavings]:
         """Shards that died."""
         return [left for left in self.shards if left.lost]
+
+
+def _shots(parts: Sequence[Leavings], begins: NDArray[np.intp], t0_ns: int) -> list[Shot]:
+    """Shots of one number as one; where a shard has none, nothing is known of its towns."""
+    by_number: dict[int, list[tuple[int, tuple[NDArray[np.intp], str]]]] = {}
+    for left in parts:
+        if not left.facts.shots:
+            continue
+        at = np.concatenate([np.arange(begins[t], begins[t + 1]) for t in left.share.towns])
+        for shot in left.facts.shots:
+            by_number.setdefault(shot.number, []).append((shot.at_ns, (at, shot.states)))
+    return [
+        Shot(
+            t_s=round((min(at_ns for at_ns, _ in found) - t0_ns) / 1e9, 3),
+            states=maphistory.joined([states for _, states in found], int(begins[-1])),
+        )
+        for _, found in sorted(by_number.items())
+    ]
 
 
 def joined(
@@ -226,4 +252,5 @@ def merge(parts: Sequence[Leavings], stalls: Sequence[int]) -> Driven:
         failures=failures,
         updates=[truth for left in parts for truth in left.facts.updates],
         shards=tuple(parts),
+        shots=_shots(parts, begins, min(started, default=0)),
     )

@@ -19,6 +19,9 @@ from fleet_sim.scenario import Scenario
 from fleet_sim.world import City
 from fleet_sim.world.towns import registry
 
+LEDGER_ROWS = 500_000
+"""Of a row group of `ledger.parquet`: what a reader that streams holds at once."""
+
 _STATES = {"free": FREE, "occupied": OCCUPIED, "unknown": UNKNOWN}
 
 
@@ -72,12 +75,16 @@ def write_ledger(driven: Driven, audited: AuditResult | None, folder: RunFolder)
         name: getattr(columns, name)
         for name in ("vehicle", "seq", "intended_ns", "sent_ns", "acked_ns", "resent")
     }
+    if driven.probe is not None:
+        table["stored_ns"], table["visible_ns"] = driven.stored_ns, driven.visible_ns
     if audited is not None:
         table["stream_ns"] = audited.stream_ns
         table["processed_ns"] = audited.processed_ns
         names = pa.array([fate.name.lower() for fate in Fate])
         table["fate"] = pa.DictionaryArray.from_arrays(pa.array(audited.fate), names)
-    pq.write_table(pa.table(table), folder.path / "ledger.parquet", compression="zstd")
+    whole = pa.table(table).replace_schema_metadata({"t0_ns": str(driven.t0_ns)})
+    path = folder.path / "ledger.parquet"
+    pq.write_table(whole, path, compression="zstd", row_group_size=LEDGER_ROWS)
 
 
 def parking_map(

@@ -16,6 +16,7 @@ from fleet_sim.engine.ota_http import HttpPool
 from fleet_sim.engine.ota_live import Brought
 from fleet_sim.engine.probe import VisibleProbe
 from fleet_sim.engine.shard import Shard
+from fleet_sim.engine.snapshots import MapSnapshots, every_s
 from fleet_sim.engine.status import Sample, Status
 from fleet_sim.measure.live import STAGE_VISIBLE
 from fleet_sim.scenario import Scenario
@@ -91,9 +92,15 @@ class Worker:
             if job.api_url and job.share.n
             else None
         )
+        wall_s = job.scenario.duration_s / job.scenario.clock.speed
+        self.snapshots = (
+            MapSnapshots(job.api_url, self.shard, self.clock.now_ns, every_s(wall_s))
+            if job.api_url and job.share.leads
+            else None
+        )
         self.connected_at_start = 0
         self._told = 0
-        self._probing: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     def _connect_by(self, listener: Listener) -> Transport:
         job, vehicles = self.job, job_vins(self.job, self.world)
@@ -116,8 +123,9 @@ class Worker:
 
     async def run(self, t0_ns: int | None) -> tuple[int, int]:
         """Through all phases, or until `stop`: when they began and ended, ns since the epoch."""
-        if self.probe is not None:
-            self._probing = asyncio.create_task(self.probe.run())
+        for watcher in (self.probe, self.snapshots):
+            if watcher is not None:
+                self._watching.append(asyncio.create_task(watcher.run()))
         await self.shard.run(t0_ns)
         return self.shard.t0_ns, self.shard.end_ns
 
@@ -136,12 +144,12 @@ class Worker:
 
     async def finish(self, timeout_s: float, settle_s: float) -> Leavings:
         """Disconnect. What was measured."""
-        if self.probe is not None and self._probing is not None:
-            if settle_s:
-                await self.probe.settle(settle_s)
-            self._probing.cancel()
+        if self.probe is not None and self._watching and settle_s:
+            await self.probe.settle(settle_s)
+        for watching in self._watching:
+            watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._probing
+                await watching
         await self.shard.close(timeout_s)
         return self.leavings()
 
@@ -185,6 +193,8 @@ class Worker:
                 failures=dict(shard.transport.failures),
                 samples=shard.samples,
                 probe=self.probe.seen() if self.probe else None,
+                shots=self.snapshots.shots if self.snapshots else [],
+                shot_problems=dict(self.snapshots.problems) if self.snapshots else {},
                 sizes=dict(shard.sizes),
                 updates=shard.updates.vehicle_truths(shard.t0_ns) if shard.updates else [],
             ),

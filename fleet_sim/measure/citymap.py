@@ -14,7 +14,8 @@ class MapSpot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False)
     lon: Annotated[float, Meta(ge=-180, le=180)]
     bearing_deg: float
     """Direction of the lane beside it, clockwise from true north: how the stall lies."""
-    truth: Literal["free", "occupied"]
+    truth: Literal["free", "occupied", "unknown"]
+    """`unknown` where the process that simulated its town died."""
     api: Literal["free", "occupied", "unknown"]
     """`unknown` also when the API did not list it."""
     p: Annotated[float, Meta(ge=0, le=1)]

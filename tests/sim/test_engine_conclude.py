@@ -55,7 +55,8 @@ class Hosted(LocalHost):
             self._shard.world,
             self._shard,
         )
-        worker.probe = worker._probing = None
+        worker.probe = worker.snapshots = None
+        worker._watching = []
         worker.connected_at_start = worker._told = 0
         self._worker = worker
 
