@@ -3,7 +3,7 @@
 import click
 
 from fleet_sim import __version__
-from fleet_sim.cli import benches, costs, operating, running, scenarios
+from fleet_sim.cli import benches, comparing, costs, operating, running, scenarios
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -17,6 +17,7 @@ for _command in (
     running.generate,
     running.rehearse,
     running.report,
+    comparing.compare,
     scenarios.validate,
     scenarios.init,
     scenarios.city,

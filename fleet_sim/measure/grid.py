@@ -58,16 +58,19 @@ def add(grid: Grid, slot: NDArray[np.int64], latency_ns: NsArray) -> None:
     grid.counts[first:last] += counted.reshape(last - first, BINS)
 
 
-def quantiles_ms(counts: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nearest-rank quantiles `[rows, len(shares)]` of histograms `[rows, BINS]`, placed within
-    their bin by their rank; NaN for a row without a message."""
-    edges = edges_ms()
+def quantiles_ms(
+    counts: NDArray[np.float64], shares: NDArray[np.float64], first: int = 0
+) -> NDArray[np.float64]:
+    """Nearest-rank quantiles `[rows, len(shares)]` of histograms `[rows, bins]` whose bins are the
+    grid's from `first` on, placed within their bin by their rank; NaN for a row without a message.
+    """
+    edges = edges_ms()[first:]
     below = np.cumsum(counts, axis=1)
     total = below[:, -1]
     found = np.full((len(counts), len(shares)), np.nan)
     for row in np.flatnonzero(total > 0):
         rank = np.maximum(np.ceil(shares * total[row] - 1e-9), 1e-9)
-        at = np.minimum(np.searchsorted(below[row], rank, side="left"), BINS - 1)
+        at = np.minimum(np.searchsorted(below[row], rank, side="left"), counts.shape[1] - 1)
         before = below[row, at] - counts[row, at]
         within = (rank - before) / np.maximum(counts[row, at], 1e-9)
         low, high = edges[at], edges[at + 1]

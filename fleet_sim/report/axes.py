@@ -51,6 +51,16 @@ def quantiles(high: float, labels: Sequence[str]) -> Scale:
     return Scale(lambda v: math.log10(max(v, 1.0)) / last, marks)
 
 
+def percentile_labels() -> list[str]:
+    """Of `quantiles`: `0 %`, `90 %`, `99 %`, `99.9 %` …"""
+    return ["0 %", "90 %", "99 %", *(f"{100 - 10.0**-i:.{i}f} %" for i in range(1, 8))]
+
+
+def percentile_text(x: float) -> str:
+    """Of x = 1/(1-q), with as many decimals as tell it from its neighbours."""
+    return f"{100 * (1 - 1 / x):.{max(1, math.ceil(math.log10(x)))}f} %"
+
+
 def _nice(raw: float) -> float:
     power = 10.0 ** math.floor(math.log10(raw))
     return next(m for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9)) * power

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fleet_sim.measure import citymap
+from fleet_sim.measure import citymap, maphistory
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary, from_json
 
@@ -48,6 +48,8 @@ class RunFolder:
     """By stage, in the order in which a message passes them; stages without a message are left
     out."""
     city: citymap.CityMap | Missing
+    history: maphistory.MapHistory | Missing
+    """The map while the run went on; its spots are `city`'s."""
 
 
 def read(path: Path) -> RunFolder:
@@ -59,13 +61,15 @@ def read(path: Path) -> RunFolder:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     scenario = path / "scenario.yaml"
+    city = _city(path / "map.json")
     return RunFolder(
         path,
         summary,
         scenario.read_text("utf-8", "replace") if scenario.is_file() else None,
         _timeline(path / "timeseries.parquet"),
         _percentiles(path),
-        _city(path / "map.json"),
+        city,
+        _history(path / "map_history.json", city),
     )
 
 
@@ -117,3 +121,14 @@ def _city(path: Path) -> citymap.CityMap | Missing:
         return citymap.from_json(path.read_bytes())
     except ValueError as error:
         return f"The map could not be read: {error}"
+
+
+def _history(path: Path, city: citymap.CityMap | Missing) -> maphistory.MapHistory | Missing:
+    if not path.is_file():
+        return "The map was recorded at the end of the run only."
+    if isinstance(city, str):
+        return city
+    try:
+        return maphistory.from_json(path.read_bytes(), len(city.spots))
+    except ValueError as error:
+        return f"The map during the run could not be read: {error}"

@@ -140,7 +140,7 @@ def _over_time(
     ]
     low = min([float(x.min()), *(p.start for p in phases)])
     high = max([float(x.max()), *(p.end for p in phases)])
-    y_scale, y_text = _latency_scale(columns) if log_ms else _count_scale(columns)
+    y_scale, y_text = latency_scale(columns) if log_ms else _count_scale(columns)
     return figure(
         Chart(
             anchor,
@@ -178,7 +178,7 @@ def _count_scale(
     return partial(axes.linear, 0.0, max(highest, 1.0)), axes.number
 
 
-def _latency_scale(
+def latency_scale(
     columns: Sequence[FloatArray],
 ) -> tuple[Callable[[int], axes.Scale], Callable[[float], str]]:
     values = np.concatenate(columns)
@@ -195,16 +195,15 @@ def percentile_plot(run: RunFolder) -> Html:
     """Latency over percentile by stage, as HDR plots have it."""
     if not run.percentiles:
         return missing("Latency by percentile: no chart. The run wrote no .hgrm file.")
-    nines = max(_nines(p) for p in run.percentiles.values())
-    x = 10.0 ** np.arange(0, nines + 1e-9, 0.05)
-    columns = [_at_quantiles(p, 1 - 1 / x) for p in run.percentiles.values()]
+    most = max(nines(p) for p in run.percentiles.values())
+    x = 10.0 ** np.arange(0, most + 1e-9, 0.05)
+    columns = [at_quantiles(p, 1 - 1 / x) for p in run.percentiles.values()]
     lines = [
         Line(stage, y, STAGES.index(stage))
         for stage, y in zip(run.percentiles, columns, strict=True)
     ]
-    y_scale, y_text = _latency_scale(columns)
-    labels = ["0 %", "90 %", *(f"{100 - 10.0**-i:.{i}f} %" for i in range(8))]
-    labels[2] = "99 %"
+    y_scale, y_text = latency_scale(columns)
+    labels = axes.percentile_labels()
     return figure(
         Chart(
             "percentiles-chart",
@@ -215,24 +214,24 @@ def percentile_plot(run: RunFolder) -> Html:
             lines,
             "percentile",
             "latency",
-            lambda _ticks: axes.quantiles(10.0**nines, labels),
+            lambda _ticks: axes.quantiles(10.0**most, labels),
             y_scale,
-            lambda v: f"{100 * (1 - 1 / v):.{max(1, math.ceil(math.log10(v)))}f} %",
+            axes.percentile_text,
             y_text,
         )
     )
 
 
-def _nines(percentiles: Percentiles) -> float:
+def nines(percentiles: Percentiles) -> float:
     """Decades of 1/(1-q) that the count supports, at least one."""
     below_one = percentiles.quantile[percentiles.quantile < 1]
     last = float(below_one.max()) if len(below_one) else 0.0
     return min(max(math.log10(1 / (1 - last)), 1.0), 7.0)
 
 
-def _at_quantiles(percentiles: Percentiles, wanted: FloatArray) -> FloatArray:
+def at_quantiles(percentiles: Percentiles, wanted: FloatArray) -> FloatArray:
     """Value at each quantile; NaN beyond the last that the histogram resolves."""
     at = np.searchsorted(percentiles.quantile, wanted - 1e-12)
     value = percentiles.value_ms[np.minimum(at, len(percentiles.value_ms) - 1)]
-    beyond = wanted > 1 - 10.0 ** -_nines(percentiles) + 1e-12
+    beyond = wanted > 1 - 10.0 ** -nines(percentiles) + 1e-12
     return np.where(beyond, np.nan, value)

@@ -27,11 +27,6 @@ def render(run_dir: Path) -> Path:
 
 def page(run: RunFolder) -> str:
     """The whole document."""
-    style = (_ASSETS / "report.css").read_text("utf-8")
-    script = (_ASSETS / "report.js").read_text("utf-8")
-    # Only this script may run, even if a name in a run folder found a way around the escaping.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     links = [
         tag("a", text, href=f"#{anchor}")
         for anchor, text in (
@@ -67,6 +62,16 @@ def page(run: RunFolder) -> str:
         ]
     )
     title = f"{sections.VERDICTS[run.summary.run.verdict]} – {run.summary.run.scenario}"
+    return document(title, body)
+
+
+def document(title: str, body: Html) -> str:
+    """A page with the report's style and script, and a policy that lets nothing else in."""
+    style = (_ASSETS / "report.css").read_text("utf-8")
+    script = (_ASSETS / "report.js").read_text("utf-8")
+    # Only this script may run, even if a name in a run folder found a way around the escaping.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return (
         "<!doctype html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
