@@ -81,16 +81,17 @@ def compare(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--block") from None
     try:
+        a, b = read(run_a), read(run_b)
         found = comparing.compare_runs(
-            run_a,
-            run_b,
+            a,
+            b,
             block_s=block_s,
             percentiles=percentiles or PERCENTILES,
             confidence=confidence,
         )
         worse = [row for condition in wanted for row in broken(condition, found.rows)]
         if html is not None:
-            html.write_text(page(found, read(run_a), read(run_b)), encoding="utf-8")
+            html.write_text(page(found, a, b), encoding="utf-8")
     except ValueError as error:
         fail(ExitCode.INVALID, str(error))
     if as_json:

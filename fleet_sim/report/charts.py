@@ -58,6 +58,11 @@ class Chart:
     y_text: Callable[[float], str]
     phases: Sequence[Band] = field(default=())
     faults: Sequence[Band] = field(default=())
+    axis: str = ""
+    """Charts of one name have the same x axis: the cursor of one is that of all."""
+    named: bool = True
+    """Whether phases and faults have their names above the plot; shading they always have."""
+    height: int = 270
 
 
 class _Frame(NamedTuple):
@@ -79,9 +84,10 @@ class _Frame(NamedTuple):
 
 def figure(chart: Chart) -> Html:
     """The chart with its title, legend, both drawings and the data for its tooltips."""
-    strips = _STRIP * (bool(chart.phases) + bool(chart.faults))
-    wide = _Frame(920, 270 + strips, 62, 22, 26 + strips, 42, 10, 5)
-    narrow = _Frame(380, 250 + strips, 52, 20, 26 + strips, 42, 5, 5)
+    strips = _STRIP * (bool(chart.phases) + bool(chart.faults)) if chart.named else 0
+    ticks = 5 if chart.height > 200 else 3
+    wide = _Frame(920, chart.height + strips, 62, 22, 26 + strips, 42, 10, ticks)
+    narrow = _Frame(380, chart.height - 20 + strips, 52, 20, 26 + strips, 42, 5, ticks)
     legend = [
         tag("li", _swatch(line), " ", line.label) for line in chart.lines if len(chart.lines) > 1
     ]
@@ -104,6 +110,7 @@ def figure(chart: Chart) -> Html:
         data(_tooltips(chart)),
         class_="chart",
         id=chart.id,
+        data_axis=chart.axis or None,
     )
 
 
@@ -135,11 +142,11 @@ def _swatch(line: Line) -> Html:
 def _svg(chart: Chart, frame: _Frame, variant: str) -> Html:
     x_scale, y_scale = chart.x_scale(frame.x_ticks), chart.y_scale(frame.y_ticks)
     bottom = frame.y(0)
+    strip = _STRIP if chart.named else 0
+    above = frame.top - strip * (1 + bool(chart.faults))
     parts: list[Html] = [
-        *_bands(
-            chart.phases, frame, x_scale, frame.top - _STRIP * (1 + bool(chart.faults)), "phase"
-        ),
-        *_bands(chart.faults, frame, x_scale, frame.top - _STRIP, "fault"),
+        *_bands(chart.phases, frame, x_scale, above, "phase", chart.named),
+        *_bands(chart.faults, frame, x_scale, frame.top - strip, "fault", chart.named),
     ]
     for value, label in y_scale.ticks:
         y = _px(frame.y(y_scale.place(value)))
@@ -176,7 +183,7 @@ def _svg(chart: Chart, frame: _Frame, variant: str) -> Html:
 
 
 def _bands(
-    bands: Sequence[Band], frame: _Frame, scale: Scale, label_y: float, kind: str
+    bands: Sequence[Band], frame: _Frame, scale: Scale, label_y: float, kind: str, named: bool
 ) -> list[Html]:
     """Shading through the plot, and the name above it, cut or left out where it does not fit."""
     parts: list[Html] = []
@@ -199,7 +206,7 @@ def _bands(
         # A fault is often shorter than its name, which may run on to the right of it.
         room = (right if kind == "phase" else frame.x(1)) - left
         text = _fit(band.label, room - 8)
-        if text and left >= free_from:
+        if named and text and left >= free_from:
             parts.append(
                 tag("text", text, x=_px(left + 4), y=_px(label_y + 13), class_=f"{kind}-name")
             )

@@ -1,18 +1,23 @@
 """The map: streets as lines, stalls coloured by truth, by the API, or by where the two differ.
 
-The stalls are six SVG paths, one for each pair of truth and answer. Style rules alone recolour them
-when another view is chosen, so the map works without the script; the script adds zoom and hover.
+The stalls are nine SVG paths, one for each pair of truth and answer. Style rules alone recolour
+them when another view is chosen, so the map works without the script; the script adds zoom, hover,
+and the slider through the map's history, by sorting the stalls into the paths anew.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 
 from fleet_sim.measure.citymap import CityMap, MapSpot
-from fleet_sim.report.html import Html, data, join, missing, tag
+from fleet_sim.measure.maphistory import STATES, MapHistory, Shot, tally
+from fleet_sim.report.axes import clock_text
+from fleet_sim.report.html import Html, data, join, missing, table, tag
 
-MOST_SPOTS = 40_000
-"""More are thinned out evenly, to keep the file below 2 MB."""
+MOST_SPOTS = 20_000
+"""More are thinned out evenly, to keep the file below 3 MB."""
+MOST_DIGITS = 800_000
+"""Of the history: more shots than that holds are thinned out evenly."""
 
 _EARTH_M = 6_371_008.8
 _STALL_M = 5.0
@@ -21,20 +26,25 @@ _MARGIN_M = 30.0
 _VIEWS = (("difference", "Difference"), ("truth", "Truth"), ("api", "API"))
 
 
-def figure(city: CityMap) -> Html:
-    """The whole map, or a sentence when the city has neither streets nor stalls."""
+def figure(city: CityMap, history: MapHistory | str) -> Html:
+    """The whole map with its history, or a sentence when there are neither streets nor stalls."""
     if not city.streets and not city.spots:
         return missing("The map is empty: no streets and no stalls were written.")
     every = -(-len(city.spots) // MOST_SPOTS) or 1
-    spots = city.spots[::every]
     flat = _Plane(city)
     width, height = flat.size
-    groups: dict[tuple[str, str], list[MapSpot]] = defaultdict(list)
-    for spot in spots:
-        groups[spot.truth, spot.api].append(spot)
+    pairs = list(product(STATES, STATES))
+    groups: dict[tuple[str, str], list[int]] = {pair: [] for pair in pairs}
+    for i in range(0, len(city.spots), every):
+        groups[city.spots[i].truth, city.spots[i].api].append(i)
+    order = [i for pair in pairs for i in groups[pair]]
     paths = [
-        tag("path", d=flat.stalls(group), class_=f"stall truth-{truth} api-{api}")
-        for (truth, api), group in sorted(groups.items())
+        tag(
+            "path",
+            d=flat.stalls([city.spots[i] for i in groups[truth, api]]),
+            class_=f"stall truth-{truth} api-{api}",
+        )
+        for truth, api in pairs
     ]
     streets = tag("path", d=flat.streets(city.streets), class_="street")
     drawing = tag(
@@ -42,6 +52,7 @@ def figure(city: CityMap) -> Html:
         streets,
         *paths,
         tag("circle", r=7, cx=-99, cy=-99, class_="picked"),
+        id="city-drawing",
         viewBox=f"0 0 {width} {height}",
         role="img",
         aria_label="Map of the stalls; the table beside it has the same counts",
@@ -66,19 +77,81 @@ def figure(city: CityMap) -> Html:
         "Stalls at the end of the run. Choose the truth, what the API said, or the difference."
         " Zoom with the buttons or Ctrl + wheel, drag to move, point at a stall for what is known."
     )
+    shots = _shots(history, len(order))
+    if shots:
+        caption += " The slider goes back through the run."
     if every > 1:
         caption += f" One stall in {every} is drawn, of {len(city.spots):,}."
     return tag(
         "figure",
         *views,
         tag("div", *zoom, tag("span", _scale_text(width), class_="scale"), class_="tools"),
+        _slider(shots),
         _legends(),
         tag("div", drawing, tag("div", class_="tip", role="status", hidden=""), class_="canvas"),
         tag("figcaption", caption, f" {city.attribution}" if city.attribution else ""),
+        _table(history),
         # In the order of the paths, so that the script can tell whose piece of a path is whose.
-        data([[[s.id, round(s.p * 100)] for s in group] for _, group in sorted(groups.items())]),
+        data(
+            {
+                "spots": [[city.spots[i].id, round(city.spots[i].p * 100)] for i in order],
+                "shots": [[shot.t_s, "".join(shot.states[i] for i in order)] for shot in shots],
+                "pairs": pairs,
+            }
+        ),
         class_="map",
         id="city-map",
+    )
+
+
+def _shots(history: MapHistory | str, drawn: int) -> list[Shot]:
+    if isinstance(history, str) or not drawn:
+        return []
+    every = -(-len(history.shots) * drawn // MOST_DIGITS) or 1
+    return history.shots[::every]
+
+
+def _slider(shots: Sequence[Shot]) -> Html:
+    """Shown by the script: without it there is nothing that it could do."""
+    if not shots:
+        return Html("")
+    last = len(shots)
+    return tag(
+        "div",
+        tag("button", "▶", type="button", class_="play", aria_label="Play"),
+        tag("label", "Time", for_="map-time"),
+        Html(
+            f'<input type="range" id="map-time" min="0" max="{last}" value="{last}" step="1"'
+            ' aria-controls="city-drawing">'
+        ),
+        tag("output", "end of the run", for_="map-time"),
+        class_="time",
+        hidden="",
+    )
+
+
+def _table(history: MapHistory | str) -> Html:
+    """The history in numbers, for who sees no map, and for paper."""
+    if isinstance(history, str):
+        return missing(history)
+    rows = []
+    for shot in history.shots:
+        found = tally(shot.states)
+        rows.append(
+            (
+                clock_text(shot.t_s),
+                f"{found.occupied:,}",
+                f"{found.api_occupied:,}",
+                f"{found.wrong:,}",
+                f"{found.unknown:,}",
+                "–" if math.isnan(found.accuracy) else f"{100 * found.accuracy:.1f} %",
+            )
+        )
+    head = ("at (min:s)", "occupied", "API: occupied", "wrong", "unknown", "accuracy")
+    return tag(
+        "details",
+        tag("summary", f"The map at {len(rows)} times, in numbers"),
+        table("Stalls by time, of those whose truth is known", head, rows),
     )
 
 

@@ -1,7 +1,6 @@
 """Two run folders beside each other: what differs, by how much, and whether that is noise."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from fleet_sim.measure import compare, maphistory
 from fleet_sim.measure.compare import Judgement, Row, Sampled
 from fleet_sim.measure.summary import Summary
-from fleet_sim.report.folder import RunFolder, read
-from fleet_sim.report.ledger import DELIVERED, SERVICE, LedgerGrids, read_grids
+from fleet_sim.report.folder import RunFolder
+from fleet_sim.report.ledger import DELIVERED, SERVICE, LedgerGrids
 
 FloatArray = NDArray[np.float64]
 
@@ -67,8 +66,8 @@ class _Half(NamedTuple):
 
 
 def compare_runs(
-    a: Path,
-    b: Path,
+    a: RunFolder,
+    b: RunFolder,
     *,
     block_s: float | None = None,
     percentiles: Sequence[float] = compare.PERCENTILES,
@@ -77,9 +76,9 @@ def compare_runs(
 ) -> Comparison:
     """Compare run folders; `block_s`: default a 24th of the shorter run, 2 to 30 s.
 
-    `ValueError` names a folder that is none, or a ledger that cannot be read.
+    `ValueError` names a folder without a ledger that can be read.
     """
-    folders = [read(path) for path in (a, b)]
+    folders = [a, b]
     grids = [_grids(folder) for folder in folders]
     if block_s is None:
         shortest = min(grid.slots * grid.slot_s for grid in grids)
@@ -99,8 +98,8 @@ def compare_runs(
         *_map(one.run, two.run, confidence, rounds),
     ]
     return Comparison(
-        a=_side(a, one),
-        b=_side(b, two),
+        a=_side(one),
+        b=_side(two),
         doubts=_doubts(one, two),
         block_s=block_s,
         confidence=confidence,
@@ -110,19 +109,15 @@ def compare_runs(
 
 
 def _grids(folder: RunFolder) -> LedgerGrids:
-    path = folder.path / "ledger.parquet"
-    if not path.is_file():
-        raise ValueError(f"{folder.path}: it has no ledger.parquet, so nothing to compare by time")
-    try:
-        return read_grids(path)
-    except ValueError as error:
-        raise ValueError(f"{folder.path}: {error}") from None
+    if isinstance(folder.grids, str):
+        raise ValueError(f"{folder.path}: nothing to compare: {folder.grids}")
+    return folder.grids
 
 
-def _side(path: Path, half: _Half) -> Side:
+def _side(half: _Half) -> Side:
     run = half.run.summary.run
     return Side(
-        folder=str(path),
+        folder=str(half.run.path),
         id=run.id,
         scenario=run.scenario,
         seed=run.seed,

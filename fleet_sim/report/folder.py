@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fleet_sim.measure import citymap, maphistory
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary, from_json
+from fleet_sim.report.ledger import LedgerGrids, read_grids
 
 FloatArray = NDArray[np.float64]
 
@@ -50,6 +51,8 @@ class RunFolder:
     city: citymap.CityMap | Missing
     history: maphistory.MapHistory | Missing
     """The map while the run went on; its spots are `city`'s."""
+    grids: LedgerGrids | Missing
+    """What the ledger comes to."""
 
 
 def read(path: Path) -> RunFolder:
@@ -70,6 +73,7 @@ def read(path: Path) -> RunFolder:
         _percentiles(path),
         city,
         _history(path / "map_history.json", city),
+        _grids(path / "ledger.parquet"),
     )
 
 
@@ -132,3 +136,12 @@ def _history(path: Path, city: citymap.CityMap | Missing) -> maphistory.MapHisto
         return maphistory.from_json(path.read_bytes(), len(city.spots))
     except ValueError as error:
         return f"The map during the run could not be read: {error}"
+
+
+def _grids(path: Path) -> LedgerGrids | Missing:
+    if not path.is_file():
+        return "This run wrote no ledger.parquet."
+    try:
+        return read_grids(path)
+    except ValueError as error:
+        return f"{error}."

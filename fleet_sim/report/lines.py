@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet_sim.measure.maphistory import tally
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.report import axes
 from fleet_sim.report.charts import Band, Chart, Line, figure, thin
@@ -21,107 +23,161 @@ MOST_POINTS = 480
 _TIME_LABEL = "time since the first phase began (min:s)"
 
 
-def throughput(run: RunFolder) -> Html:
-    names = {
-        "scheduled": "rate{kind:scheduled}",
-        "sent": "rate{kind:sent}",
-        "acknowledged": "rate{kind:acknowledged}",
-    }
-    return _over_time(
-        run,
+class _Panel(NamedTuple):
+    """One chart of the common time axis."""
+
+    anchor: str
+    title: str
+    caption: str
+    names: Mapping[str, str]
+    """Label to the name in `timeseries.parquet`."""
+    y_label: str
+    log_ms: bool = False
+
+
+_PANELS = (
+    _Panel(
         "throughput-chart",
         "Messages a second",
         "Messages by the second in which they were due, were sent and were acknowledged.",
-        names,
+        {kind: f"rate{{kind:{kind}}}" for kind in ("scheduled", "sent", "acknowledged")},
         "messages / s",
-    )
-
-
-def connections(run: RunFolder) -> Html:
-    return join(
-        [
-            _over_time(
-                run,
-                "connections-chart",
-                "Connected vehicles",
-                "Vehicles with an open MQTT connection.",
-                {"connected": "connected"},
-                "vehicles",
-            ),
-            _over_time(
-                run,
-                "attempts-chart",
-                "Attempts to connect",
-                "Connections that vehicles began in that second: the storm after an outage.",
-                {"attempts": "attempts"},
-                "attempts / s",
-            ),
-            _over_time(
-                run,
-                "in-flight-chart",
-                "Messages in flight",
-                "Messages sent and not yet acknowledged.",
-                {"in flight": "in_flight"},
-                "messages",
-            ),
-        ]
-    )
-
-
-def occupancy(run: RunFolder) -> Html:
-    return _over_time(
-        run,
+    ),
+    _Panel(
+        "connections-chart",
+        "Connected vehicles",
+        "Vehicles with an open MQTT connection.",
+        {"connected": "connected"},
+        "vehicles",
+    ),
+    _Panel(
+        "attempts-chart",
+        "Attempts to connect",
+        "Connections that vehicles began in that second: the storm after an outage.",
+        {"attempts": "attempts"},
+        "attempts / s",
+    ),
+    _Panel(
+        "in-flight-chart",
+        "Messages in flight",
+        "Messages sent and not yet acknowledged, and messages that vehicles keep.",
+        {"in flight": "in_flight", "kept": "stored"},
+        "messages",
+    ),
+    _Panel(
+        "lateness-chart",
+        "Lateness",
+        "The generator's own event loop, and how late messages were sent, whoever's fault it was.",
+        {"event loop lag": "event_loop_lag_ms", "sent, p99": "latency_ms{stage:sent,q:p99}"},
+        "late by",
+        log_ms=True,
+    ),
+    _Panel(
+        "latency-p95-chart",
+        "Latency by stage, 95th percentile",
+        "From the intended time, by the second in which messages were due. Logarithmic.",
+        {stage: f"latency_ms{{stage:{stage},q:p95}}" for stage in STAGES},
+        "p95 latency",
+        log_ms=True,
+    ),
+)
+_LAST = (
+    _Panel(
         "occupancy-chart",
         "Occupied stalls",
-        "How many stalls are occupied, and how many the map believes are.",
+        "Share of the stalls that are occupied, and of the spots that the map knows, how many it"
+        " believes are.",
         {"truth": "occupancy{kind:truth}", "map": "occupancy{kind:map}"},
-        "stalls",
+        "share",
+    ),
+    _Panel(
+        "map-chart",
+        "How right the map is",
+        "Share of right answers among the spots that the map knows, and share of the spots that it"
+        " knows.",
+        {"right": "map{kind:accuracy}", "known": "map{kind:coverage}"},
+        "share",
+    ),
+)
+_CAMPAIGN = _Panel(
+    "campaign-chart",
+    "Vehicles of the update campaign",
+    "In truth: that had begun, that run the new image, and whose new image has failed.",
+    {kind: f"campaign{{kind:{kind}}}" for kind in ("started", "installed", "failed")},
+    "vehicles",
+)
+
+
+def happened(run: RunFolder) -> Html:
+    """Everything that has a time, on one time axis; phases and faults have their names on top."""
+    if isinstance(run.timeline, str):
+        return missing(f"No charts. {run.timeline}")
+    timeline = {**run.timeline, **_of_the_map(run)}
+    middle = (_CAMPAIGN,) if run.summary.ota is not None else ()
+    panels = [
+        panel
+        for panel in (*_PANELS, *middle, *_LAST)
+        if any(name in timeline for name in panel.names.values())
+    ]
+    span = _span(run, timeline, panels)
+    return join(
+        _over_time(run, timeline, panel, span, "time", named=i == 0)
+        for i, panel in enumerate(panels)
     )
 
 
-def campaign(run: RunFolder) -> Html:
-    """How an update spreads; empty when there was none."""
-    if run.summary.ota is None:
-        return Html("")
-    return _over_time(
-        run,
-        "campaign-chart",
-        "Vehicles of the campaign",
-        "In truth: that had begun, that run the new image, and whose new image has failed.",
-        {kind: f"campaign{{kind:{kind}}}" for kind in ("started", "installed", "failed")},
-        "vehicles",
-    )
-
-
-def latency_over_time(run: RunFolder, percentile: str) -> Html:
-    """`percentile`: `p95`."""
-    number = percentile.removeprefix("p")
-    return _over_time(
-        run,
-        f"latency-{percentile}-chart",
-        f"Latency by stage, {number}th percentile",
+def median_over_time(run: RunFolder) -> Html:
+    """The median by stage, apart from the common axis."""
+    if isinstance(run.timeline, str):
+        return missing(f"Latency by stage: no chart. {run.timeline}")
+    panel = _Panel(
+        "latency-p50-chart",
+        "Latency by stage, median",
         "From the intended time, by the second in which messages were due. Logarithmic.",
-        {stage: f"latency_ms{{stage:{stage},q:{percentile}}}" for stage in STAGES},
-        f"p{number} latency",
+        {stage: f"latency_ms{{stage:{stage},q:p50}}" for stage in STAGES},
+        "p50 latency",
         log_ms=True,
     )
+    if not any(name in run.timeline for name in panel.names.values()):
+        return missing(f"{panel.title}: no chart. The run recorded none of it.")
+    span = _span(run, run.timeline, [panel])
+    return _over_time(run, run.timeline, panel, span, "", named=True)
+
+
+def _of_the_map(run: RunFolder) -> dict[str, Series]:
+    if isinstance(run.history, str) or not run.history.shots:
+        return {}
+    t_s = np.array([shot.t_s for shot in run.history.shots])
+    tallies = [tally(shot.states) for shot in run.history.shots]
+    return {
+        f"map{{kind:{kind}}}": Series(t_s, np.array([getattr(t, kind) for t in tallies]))
+        for kind in ("accuracy", "coverage")
+    }
+
+
+def _span(
+    run: RunFolder, timeline: Mapping[str, Series], panels: Sequence[_Panel]
+) -> tuple[float, float]:
+    """From the first to the last of all that is drawn."""
+    names = [name for panel in panels for name in panel.names.values() if name in timeline]
+    low = [float(timeline[n].t_s[0]) for n in names if len(timeline[n].t_s)]
+    high = [float(timeline[n].t_s[-1]) for n in names if len(timeline[n].t_s)]
+    low += [p.start_s for p in run.summary.phases]
+    high += [p.end_s for p in run.summary.phases]
+    return min(low, default=0.0), max(high, default=1.0)
 
 
 def _over_time(
     run: RunFolder,
-    anchor: str,
-    title: str,
-    caption: str,
-    names: Mapping[str, str],
-    y_label: str,
+    timeline: Mapping[str, Series],
+    panel: _Panel,
+    span: tuple[float, float],
+    axis: str,
     *,
-    log_ms: bool = False,
+    named: bool,
 ) -> Html:
-    if isinstance(run.timeline, str):
-        return missing(f"{title}: no chart. {run.timeline}")
-    found = {label: run.timeline[name] for label, name in names.items() if name in run.timeline}
-    if not found:
-        return missing(f"{title}: no chart. The run recorded none of it.")
+    names, caption = panel.names, panel.caption
+    found = {label: timeline[name] for label, name in names.items() if name in timeline}
     x, columns = _aligned(list(found.values()))
     x, columns, every = thin(x, columns, MOST_POINTS)
     if every > 1:
@@ -138,24 +194,27 @@ def _over_time(
         for e in run.summary.events
         if e.kind in ("fault", "outage")
     ]
-    low = min([float(x.min()), *(p.start for p in phases)])
-    high = max([float(x.max()), *(p.end for p in phases)])
-    y_scale, y_text = latency_scale(columns) if log_ms else _count_scale(columns)
+    shares = panel.y_label == "share"
+    scale = latency_scale if panel.log_ms else _share_scale if shares else _count_scale
+    y_scale, y_text = scale(columns)
     return figure(
         Chart(
-            anchor,
-            title,
+            panel.anchor,
+            panel.title,
             caption,
             x,
             lines,
             _TIME_LABEL,
-            y_label,
-            partial(axes.clock, low, high),
+            panel.y_label,
+            partial(axes.clock, *span),
             y_scale,
             axes.clock_text,
             y_text,
             phases,
             faults,
+            axis,
+            named,
+            270 if panel.log_ms and axis else 190 if axis else 270,
         )
     )
 
@@ -169,6 +228,14 @@ def _aligned(series: Sequence[Series]) -> tuple[FloatArray, list[FloatArray]]:
         column[np.searchsorted(x, one.t_s)] = one.value
         columns.append(column)
     return x, columns
+
+
+def _share_scale(
+    _: Sequence[FloatArray],
+) -> tuple[Callable[[int], axes.Scale], Callable[[float], str]]:
+    scale = axes.linear(0.0, 1.0, 5)
+    percent = [(value, f"{100 * value:.0f} %") for value, _ in scale.ticks]
+    return lambda _ticks: axes.Scale(scale.place, percent), lambda v: f"{100 * v:.1f} %"
 
 
 def _count_scale(

@@ -31,7 +31,7 @@ def campaign_lines(report: OtaReport) -> Iterator[str]:
         yield f"{name.replace('_', ' '):<34} {getattr(report, name):,}  ({text})"
 
 
-def campaign(report: OtaReport | None, chart: Html) -> Html:
+def campaign(report: OtaReport | None) -> Html:
     """The report's section; empty when the run had no campaign."""
     if report is None:
         return Html("")
@@ -64,7 +64,6 @@ def campaign(report: OtaReport | None, chart: Html) -> Html:
         "campaign",
         "Update campaign",
         tag("p", said, class_="ok" if good else "broken"),
-        chart,
         tag(
             "div",
             table("Record against truth: vehicles that", ("what", "vehicles"), rows),

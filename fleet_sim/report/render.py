@@ -5,10 +5,9 @@ import hashlib
 from importlib.resources import files
 from pathlib import Path
 
-from fleet_sim.report import cost, lines, sections
+from fleet_sim.report import cost, sections, trust
 from fleet_sim.report.folder import RunFolder, read
-from fleet_sim.report.html import Html, escape, join, section, tag
-from fleet_sim.report.lines import connections
+from fleet_sim.report.html import Html, escape, join, tag
 from fleet_sim.report.ota import campaign
 
 _ASSETS = files("fleet_sim.report") / "assets"
@@ -31,7 +30,7 @@ def page(run: RunFolder) -> str:
         tag("a", text, href=f"#{anchor}")
         for anchor, text in (
             ("thresholds", "Thresholds"),
-            ("throughput", "Throughput"),
+            ("happened", "What happened"),
             ("latency", "Latency"),
             ("audit", "Audit"),
             ("map", "Map"),
@@ -48,13 +47,12 @@ def page(run: RunFolder) -> str:
                 "main",
                 sections.key_figures(run),
                 sections.thresholds(run),
-                sections.throughput(run),
-                section("connections", "Connections", connections(run)),
+                sections.happened(run),
                 sections.latency(run),
                 sections.audit(run),
-                campaign(run.summary.ota, lines.campaign(run)),
+                campaign(run.summary.ota),
                 sections.parking_map(run),
-                sections.generator(run),
+                trust.generator(run.summary),
                 cost.section_of(run.summary.cost),
                 sections.scenario(run),
                 sections.environment(run),

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from fleet_sim.measure.clock import said as clock_said
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import MetricStats, Summary, Verdict
-from fleet_sim.report import city, lines
-from fleet_sim.report.axes import clock_text, ms_text, number
+from fleet_sim.report import city, heat, lines
+from fleet_sim.report.axes import clock_text, ms_text
 from fleet_sim.report.folder import RunFolder
 from fleet_sim.report.html import Html, missing, section, table, tag
+from fleet_sim.report.trust import OVERLOADED
 
 VERDICTS: dict[Verdict, str] = {
     "passed": "Passed",
@@ -17,11 +18,6 @@ VERDICTS: dict[Verdict, str] = {
     "generator_overloaded": "No result: the generator was overloaded",
     "interrupted": "Interrupted",
 }
-
-OVERLOADED = (
-    "The generator could not hold the schedule: these figures describe the generator,"
-    " not the target."
-)
 
 FATES = {
     "applied": "applied: sent, acknowledged, archived and applied",
@@ -105,8 +101,13 @@ def thresholds(run: RunFolder) -> Html:
     )
 
 
-def throughput(run: RunFolder) -> Html:
-    return section("throughput", "Throughput", lines.throughput(run), _happened(run.summary))
+def happened(run: RunFolder) -> Html:
+    return section(
+        "happened",
+        "What happened, on one time axis",
+        _happened(run.summary),
+        lines.happened(run),
+    )
 
 
 def _happened(summary: Summary) -> Html:
@@ -129,9 +130,9 @@ def latency(run: RunFolder) -> Html:
         "latency",
         "Latency by stage",
         lines.percentile_plot(run),
-        lines.latency_over_time(run, "p95"),
-        lines.latency_over_time(run, "p50"),
         stage_table(run.summary.metrics),
+        *heat.figures(run.grids),
+        lines.median_over_time(run),
         tag("p", clock_said(run.summary.clock)) if run.summary.clock else "",
     )
 
@@ -229,7 +230,7 @@ def _stories(summary: Summary) -> Html:
 
 def parking_map(run: RunFolder) -> Html:
     score = run.summary.accuracy
-    drawn = missing(run.city) if isinstance(run.city, str) else city.figure(run.city)
+    drawn = missing(run.city) if isinstance(run.city, str) else city.figure(run.city, run.history)
     if score is None:
         figures = missing("The map was not compared with the truth.")
     else:
@@ -267,33 +268,7 @@ def parking_map(run: RunFolder) -> Html:
             ),
             class_="pair",
         )
-    return section("map", "Parking map against the truth", drawn, figures, lines.occupancy(run))
-
-
-def generator(run: RunFolder) -> Html:
-    g = run.summary.generator
-    per_message = "–" if g.cpu_us_per_message is None else f"{g.cpu_us_per_message:,.1f} µs"
-    rows = [
-        ("vehicles connected", f"{g.connected:,} of {g.vehicles:,}"),
-        ("messages due", f"{g.scheduled:,}"),
-        ("messages sent", f"{g.sent:,}"),
-        ("messages acknowledged", f"{g.acknowledged:,}"),
-        ("messages sent late", f"{g.late:,}"),
-        ("messages dropped", f"{g.dropped:,}"),
-        ("CPU time", f"{number(g.cpu_s, 0.1)} s"),
-        ("CPU time a message", per_message),
-    ]
-    for name, stats in (("lateness", g.lateness_ms), ("event loop lag", g.event_loop_lag_ms)):
-        rows += [
-            (f"{name}, {key}", ms_text(stats[key])) for key in ("p50", "p99", "max") if key in stats
-        ]
-    said = [tag("p", OVERLOADED, class_="broken")]
-    return section(
-        "generator",
-        "Generator health",
-        *(said if run.summary.run.verdict == "generator_overloaded" else []),
-        table("The load generator itself", ("what", "value"), rows),
-    )
+    return section("map", "Parking map against the truth", drawn, figures)
 
 
 def scenario(run: RunFolder) -> Html:

@@ -12,7 +12,8 @@ from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary
 from fleet_sim.report.axes import clock_text, ms_text
 from fleet_sim.report.cost import cost_text
-from fleet_sim.report.sections import OVERLOADED, VERDICTS, share
+from fleet_sim.report.sections import VERDICTS, share
+from fleet_sim.report.trust import OVERLOADED
 
 _PERCENTILES = ("p50", "p95", "p99", "max")
 

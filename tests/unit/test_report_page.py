@@ -83,7 +83,7 @@ def test_a_whole_run(run: Path) -> None:
     text, page = rendered(run)
     assert len(text) < 2_000_000
     assert page.text.index("Failed: a threshold was broken") < page.text.index("audit_lost")
-    for wanted in ("Throughput", "Latency by percentile", "2 messages have no explanation",
+    for wanted in ("on one time axis", "Latency by percentile", "2 messages have no explanation",
                    "acknowledged +", "never archived", "radio down in the north", "egress",
                    "Parking map against the truth", "fleet-sim run scenarios/parking_surge.yaml",
                    "group: taxis", "basic ingest", "IoT Core: messages",
@@ -92,8 +92,12 @@ def test_a_whole_run(run: Path) -> None:
     assert "no chart" not in page.text
     assert text.count('class="missing"') == 0
     for figure in ("throughput", "connections", "in-flight", "percentiles", "latency-p95",
-                   "latency-p50", "occupancy"):  # fmt: skip
+                   "latency-p50", "occupancy", "map", "lateness"):  # fmt: skip
         assert page.ids.count(f"{figure}-chart") == 1
+    assert {"heat-acknowledged", "heat-visible", "map-time"} <= set(page.ids)
+    # Whoever sees neither map nor heat map has the same in numbers.
+    assert "The map at 5 times, in numbers" in page.text
+    assert "Latency of visible over time" in page.text
     assert len(set(page.ids)) == len(page.ids)
 
 
@@ -158,6 +162,8 @@ def test_a_missing_file_is_a_sentence(run: Path, file: str, sentence: str) -> No
     [
         ("map.json", "The map could not be read: map.json: "),
         ("timeseries.parquet", "timeseries.parquet could not be read: "),
+        ("map_history.json", "The map during the run could not be read: map_history.json: "),
+        ("ledger.parquet", "no heat map. ledger.parquet could not be read: "),
     ],
 )
 def test_a_file_cut_short_is_a_sentence(run: Path, file: str, sentence: str) -> None:
@@ -167,7 +173,7 @@ def test_a_file_cut_short_is_a_sentence(run: Path, file: str, sentence: str) -> 
 
 
 def test_a_run_that_was_interrupted_early(run: Path) -> None:
-    for file in [*run.glob("*.hgrm"), run / "map.json", run / "timeseries.parquet"]:
+    for file in [*run.glob("*.hgrm"), run / "map.json", *run.glob("*.parquet")]:
         file.unlink()
     summary = from_json((run / "summary.json").read_bytes())
     summary = change(
@@ -199,17 +205,17 @@ def test_an_overloaded_generator_is_the_first_thing_said(run: Path) -> None:
 
 
 def test_an_empty_map_and_a_huge_one() -> None:
-    assert "The map is empty" in city.figure(CityMap([], []))
+    assert "The map is empty" in city.figure(CityMap([], []), "")
     states = ("free", "occupied", "unknown")
     spots = [
         MapSpot(f"S{i:06d}", 37.8 + i // 400 * 1e-4, -122 + i % 400 * 1e-4, 90.0,
                 states[i % 2], states[i % 3], 0.25)
         for i in range(2 * city.MOST_SPOTS + 1)
     ]  # fmt: skip
-    drawn = city.figure(CityMap([], spots))
+    drawn = city.figure(CityMap([], spots), "")
     assert f"One stall in 3 is drawn, of {len(spots):,}." in drawn
     assert len(re.findall(r"M[\d.]+ [\d.]+l", drawn)) == -(-len(spots) // 3)
-    kept = city.figure(CityMap([], spots[: city.MOST_SPOTS]))
+    kept = city.figure(CityMap([], spots[: city.MOST_SPOTS]), "")
     assert "is drawn, of" not in kept
     assert len(kept) < 1_800_000
 

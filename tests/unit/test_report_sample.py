@@ -15,8 +15,10 @@ from fleet_sim.measure import citymap
 from fleet_sim.measure.accuracy import STATES, accuracy
 from fleet_sim.measure.audit import AuditResult, Outage, audit
 from fleet_sim.measure.cost import Workload, estimate
+from fleet_sim.measure.fates import Fate
 from fleet_sim.measure.junit import junit_xml
-from fleet_sim.measure.ledger import DropCause, Ledger
+from fleet_sim.measure.ledger import DropCause, Ledger, LedgerColumns
+from fleet_sim.measure.maphistory import MapHistory, Shot, digits
 from fleet_sim.measure.stages import (
     Timeline,
     series,
@@ -89,6 +91,8 @@ def make_run(
         (folder / f"latency_{stage}.hgrm").write_text(histogram.hgrm())
     city = _city(rng, blocks)
     (folder / "map.json").write_bytes(msgspec.json.encode(city))
+    (folder / "map_history.json").write_bytes(msgspec.json.encode(_history(rng, city, seconds)))
+    _ledger(folder, columns, audited, stored, visible)
     codes = np.array([STATES.index(s.api) for s in city.spots], np.int8)
     on_map = accuracy(
         np.array([s.truth == "occupied" for s in city.spots]),
@@ -238,6 +242,38 @@ def _messages(
     return ledger, result, visible, stored
 
 
+def _ledger(
+    folder: Path,
+    columns: LedgerColumns,
+    audited: AuditResult,
+    stored: np.ndarray,
+    visible: np.ndarray,
+) -> None:
+    table = {
+        name: getattr(columns, name)
+        for name in ("vehicle", "seq", "intended_ns", "sent_ns", "acked_ns", "resent")
+    }
+    table |= {"stream_ns": audited.stream_ns, "processed_ns": audited.processed_ns}
+    table |= {"stored_ns": stored, "visible_ns": visible}
+    names = pa.array([fate.name.lower() for fate in Fate])
+    table["fate"] = pa.DictionaryArray.from_arrays(pa.array(audited.fate), names)
+    whole = pa.table(table).replace_schema_metadata({"t0_ns": str(T0)})
+    pq.write_table(whole, folder / "ledger.parquet", compression="zstd")
+
+
+def _history(rng: np.random.Generator, city: citymap.CityMap, seconds: int) -> MapHistory:
+    """The API learns the city in the course of the run; the truth changes a little."""
+    end = np.array([s.truth == "occupied" for s in city.spots]).astype(int)
+    api = np.array([STATES.index(s.api) for s in city.spots])
+    shots = []
+    for t in np.linspace(10, seconds - 10, 5):
+        known = rng.random(len(api)) < t / seconds
+        changed = rng.random(len(api)) < 0.1
+        states = digits(np.where(changed, 1 - end, end), np.where(known, api, 2))
+        shots.append(Shot(float(t), states))
+    return MapHistory(10.0, shots)
+
+
 def _timeseries(folder: Path, timeline: Timeline, seconds: int, vehicles: int, spots: int) -> None:
     t = np.arange(seconds, dtype=np.float64)
     down = (t >= OUTAGE_S[0]) & (t < OUTAGE_S[1] + 1)
@@ -245,8 +281,8 @@ def _timeseries(folder: Path, timeline: Timeline, seconds: int, vehicles: int, s
         "connected": np.where(down, vehicles - vehicles // 4, vehicles),
         "attempts": np.where((t > OUTAGE_S[1]) & (t < OUTAGE_S[1] + 6), vehicles // 24, 0),
         "in_flight": 5 + 3 * np.sin(t / 3) + np.where((t > 62) & (t < 66), 120, 0),
-        "occupancy{kind:truth}": spots * (0.6 + 0.15 * np.clip((t - 30) / 50, 0, 1)),
-        "occupancy{kind:map}": spots * (0.5 + 0.17 * np.clip((t - 36) / 55, 0, 1)),
+        "occupancy{kind:truth}": 0.6 + 0.15 * np.clip((t - 30) / 50, 0, 1),
+        "occupancy{kind:map}": 0.5 + 0.17 * np.clip((t - 36) / 55, 0, 1),
     }
     table = pa.table(
         {

@@ -22,13 +22,17 @@ function setUpChart(figure) {
   const tip = figure.querySelector(".tip");
   const data = JSON.parse(figure.querySelector("script").textContent);
   const last = data.at.length - 1;
+  const axis = figure.dataset.axis;
+  const others = axis ? [...document.querySelectorAll(`figure.chart[data-axis="${axis}"]`)] : [];
   let current = -1;
 
   const drawing = () => [...plot.querySelectorAll("svg")].find((svg) => svg.getClientRects().length);
 
   function hide() {
     tip.hidden = true;
-    plot.querySelectorAll(".cursor").forEach((cursor) => cursor.classList.remove("on"));
+    for (const each of [figure, ...others]) {
+      each.querySelectorAll(".cursor").forEach((cursor) => cursor.classList.remove("on"));
+    }
   }
 
   function show(index, y) {
@@ -40,6 +44,13 @@ function setUpChart(figure) {
     cursor.setAttribute("x1", inside);
     cursor.setAttribute("x2", inside);
     cursor.classList.add("on");
+    for (const other of others) {
+      // The same moment in every chart of the axis: their frames are alike.
+      const twin = other.querySelector(`svg.${svg.classList[0]} .cursor`);
+      twin.setAttribute("x1", inside);
+      twin.setAttribute("x2", inside);
+      twin.classList.add("on");
+    }
     tip.replaceChildren(element("strong", "", data.x[index]));
     for (const line of data.lines) {
       if (line.y[index] === null) continue;
@@ -81,6 +92,52 @@ function setUpChart(figure) {
   });
 }
 
+// The slider's last place is the end of the run, which the page itself shows.
+function setUpTime(time, shots, stalls, paths, onChange) {
+  const range = time.querySelector("input");
+  const told = time.querySelector("output");
+  const play = time.querySelector(".play");
+  let playing = 0;
+
+  const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")} min`;
+
+  function show() {
+    const at = Number(range.value);
+    const shot = at < shots.length ? shots[at] : null;
+    const drawn = paths.map(() => []);
+    stalls.forEach((stall, i) => {
+      stall.pair = shot ? Number(shot[1][i]) : stall.atEnd;
+      drawn[stall.pair].push(stall.piece);
+    });
+    paths.forEach((path, pair) => path.setAttribute("d", drawn[pair].join("")));
+    told.textContent = shot ? clock(shot[0]) : "end of the run";
+    range.setAttribute("aria-valuetext", told.textContent);
+    onChange();
+  }
+
+  function stop() {
+    clearInterval(playing);
+    playing = 0;
+    play.textContent = "▶";
+    play.setAttribute("aria-label", "Play");
+  }
+
+  play.addEventListener("click", () => {
+    if (playing) return stop();
+    if (Number(range.value) >= shots.length) range.value = 0;
+    show();
+    play.textContent = "⏸";
+    play.setAttribute("aria-label", "Pause");
+    playing = setInterval(() => {
+      range.value = Number(range.value) + 1;
+      show();
+      if (Number(range.value) >= shots.length) stop();
+    }, 500);
+  });
+  range.addEventListener("input", show);
+  time.hidden = false;
+}
+
 function setUpMap(figure) {
   const canvas = figure.querySelector(".canvas");
   const svg = canvas.querySelector("svg");
@@ -92,16 +149,17 @@ function setUpMap(figure) {
 
   // The paths hold the stalls in the order of the data: "M x y l dx dy", again and again.
   const facts = JSON.parse(figure.querySelector("script").textContent);
+  const paths = [...svg.querySelectorAll(".stall")];
   const stalls = [];
-  svg.querySelectorAll(".stall").forEach((path, group) => {
-    const numbers = path.getAttribute("d").match(/-?\d+(\.\d+)?/g).map(Number);
-    const truth = path.classList[1].slice("truth-".length);
-    const api = path.classList[2].slice("api-".length);
-    facts[group].forEach(([id, percent], i) => {
-      const [x, y, dx, dy] = numbers.slice(4 * i, 4 * i + 4);
-      stalls.push({ x: x + dx / 2, y: y + dy / 2, id, percent, truth, api });
-    });
+  paths.forEach((path, pair) => {
+    for (const piece of path.getAttribute("d").match(/M[^M]+/g) || []) {
+      const [x, y, dx, dy] = piece.match(/-?\d+(\.\d+)?/g).map(Number);
+      const [id, percent] = facts.spots[stalls.length];
+      stalls.push({ x: x + dx / 2, y: y + dy / 2, id, percent, piece, pair, atEnd: pair });
+    }
   });
+  const time = figure.querySelector(".time");
+  if (time) setUpTime(time, facts.shots, stalls, paths, hide);
 
   function look(next) {
     const width = Math.min(Math.max(next.width, full.width / 40), full.width);
@@ -127,6 +185,8 @@ function setUpMap(figure) {
     return [at.x, at.y];
   }
 
+  const atEnd = () => !time || Number(time.querySelector("input").value) >= facts.shots.length;
+
   function hide() {
     tip.hidden = true;
     picked.setAttribute("cx", -99);
@@ -145,8 +205,8 @@ function setUpMap(figure) {
     picked.setAttribute("cy", best.y);
     tip.replaceChildren(
       element("strong", "", best.id),
-      element("div", "", `truth: ${best.truth}`),
-      element("div", "", `API: ${best.api} (${best.percent} % occupied)`),
+      element("div", "", `truth: ${facts.pairs[best.pair][0]}`),
+      element("div", "", `API: ${facts.pairs[best.pair][1]}${atEnd() ? ` (${best.percent} % occupied)` : ""}`),
     );
     const box = canvas.getBoundingClientRect();
     placeTip(tip, canvas, event.clientX - box.left, event.clientY - box.top + 12);
