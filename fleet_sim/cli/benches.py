@@ -102,6 +102,52 @@ def bench_parking(
         Console(highlight=False).print(table)
 
 
+@bench.command(
+    "report",
+    cls=Examples,
+    examples="fleet-sim bench report\nfleet-sim bench report --vehicles 10000 --duration 1000s",
+)
+@click.option("--vehicles", type=click.IntRange(1), default=2_000, show_default=True)
+@click.option("--duration", metavar="TIME", default="10m", show_default=True)
+@click.option("--period", metavar="TIME", default="1s", show_default=True, help="Of a vehicle.")
+@click.option("--stalls", type=click.IntRange(1), default=5_000, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Keep the made-up run folder there; new or empty.",
+)
+@json_option
+@reports_errors
+def bench_report(
+    vehicles: int, duration: str, period: str, stalls: int, out: Path | None, as_json: bool
+) -> None:
+    """What rendering the report of a made-up run takes: time, memory, and the size of the page."""
+    import tempfile
+
+    from fleet_sim.engine import bench_report as made_up
+    from fleet_sim.report.render import render
+    from fleet_sim.scenario import Duration
+
+    seconds = {}
+    for option, text in (("--duration", duration), ("--period", period)):
+        try:
+            seconds[option] = float(Duration.parse(text))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=option) from None
+    with tempfile.TemporaryDirectory() as folder:
+        where = out or Path(folder)
+        size = made_up.Size(vehicles, seconds["--duration"], seconds["--period"], stalls)
+        rows = made_up.write_run(where, size)
+        found = made_up.measure(where, rows, render)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    for name, value in msgspec.structs.asdict(found).items():
+        click.echo(
+            f"{name:16} {value:,.2f}" if isinstance(value, float) else f"{name:16} {value:,}"
+        )
+
+
 @bench.command("processor", cls=Examples, examples="fleet-sim bench processor --json")
 @click.option("--seconds", type=click.IntRange(10), default=60, show_default=True)
 @json_option

@@ -28,7 +28,14 @@ STAGE_COLUMNS = {
 
 SERVICE = "acknowledged, from the send"
 
-DELIVERED = ("applied", "acknowledged")
+DELIVERED = (
+    "applied",
+    "acknowledged",
+    "applied_not_archived",
+    "duplicated",
+    "reordered",
+    "unacknowledged_archived",
+)
 """Fates of messages that arrived, as far as the target lets one know."""
 
 
