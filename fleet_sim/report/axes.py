@@ -44,10 +44,12 @@ def decades(low: float, high: float, label: Callable[[float], str]) -> Scale:
     )
 
 
-def quantiles(high: float, labels: Sequence[str]) -> Scale:
+def quantiles(high: float, labels: Sequence[str], ticks: int) -> Scale:
     """Of x = 1/(1-q), logarithmic, as HDR plots have it: each decade is one more nine."""
     last = math.log10(high)
-    marks = [(10.0**i, label) for i, label in enumerate(labels) if i <= last + 1e-9]
+    every = 1 if last <= ticks - 1 else 2
+    shown = list(enumerate(labels))[::every]
+    marks = [(10.0**i, label) for i, label in shown if i <= last + 1e-9]
     return Scale(lambda v: math.log10(max(v, 1.0)) / last, marks)
 
 

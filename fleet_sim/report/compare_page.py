@@ -170,8 +170,8 @@ def _plot(stage: str, a: RunFolder, b: RunFolder) -> Html:
     )
 
 
-def _quantile_scale(high: float, labels: list[str], _ticks: int) -> axes.Scale:
-    return axes.quantiles(high, labels)
+def _quantile_scale(high: float, labels: list[str], ticks: int) -> axes.Scale:
+    return axes.quantiles(high, labels, ticks)
 
 
 def value_text(row: Row, value: float | None) -> str:

@@ -43,8 +43,8 @@ def _figure(stage: str, grids: LedgerGrids) -> Html:
     title = f"Latency over time: {stage}"
     column_s = cells.slots_a_column * grids.slot_s
     caption = (
-        f"From the intended time, by when messages were due; a column is {column_s:g} s. The darker"
-        " a cell, the more messages took so long: from one to"
+        f"From the intended time, by when messages were due; a column is {column_s:g} s. The"
+        " stronger a cell's colour, the more messages took so long: from one to"
         f" {int(cells.counts.max()):,}, in equal steps of the logarithm."
     )
     swatches = [tag("span", class_=f"chip h{level}") for level in range(LEVELS)]

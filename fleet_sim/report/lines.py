@@ -281,7 +281,7 @@ def percentile_plot(run: RunFolder) -> Html:
             lines,
             "percentile",
             "latency",
-            lambda _ticks: axes.quantiles(10.0**most, labels),
+            lambda ticks: axes.quantiles(10.0**most, labels, ticks),
             y_scale,
             axes.percentile_text,
             y_text,

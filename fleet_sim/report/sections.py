@@ -287,7 +287,9 @@ def environment(run: RunFolder) -> Html:
     rows = [("Python", e.python), ("platform", e.platform), ("CPUs", str(e.cpus))]
     rows += list(e.versions.items())
     return section(
-        "environment", "Environment", table("Where the generator ran", ("what", "value"), rows)
+        "environment",
+        "Environment",
+        table("Where the generator ran", ("what", "value"), rows, numbers_from=9),
     )
 
 

@@ -18,6 +18,7 @@ CPU_SHARE = 0.85
 """Of one core, by the busiest process: above, its queue is no longer short."""
 CLOCK_ERROR_MS = 25.0
 
+_HEAD = ("check", "found", "wanted", "result")
 _OF_THE_GENERATOR = ("late_skipped", "shard_lost")
 """Causes of a drop that are the generator's own."""
 
@@ -112,13 +113,9 @@ def generator(summary: Summary) -> Html:
         "generator",
         "Generator health: could we trust this run?",
         said,
-        table("Reasons to trust or to doubt", ("check", "found", "wanted", "result"), rows),
-        tag(
-            "div",
-            table("The load generator itself", ("what", "value"), _figures(summary.generator)),
-            _processes(summary.generator),
-            class_="pair",
-        ),
+        table("Reasons to trust or to doubt", _HEAD, rows, numbers_from=9),
+        table("The load generator itself", ("what", "value"), _figures(summary.generator)),
+        _processes(summary.generator),
     )
 
 
