@@ -1,0 +1,179 @@
+"""Is a latency that a report shows the latency that was? A proxy between vehicles and broker adds
+a known one, and then stalls; what the ledger and the summary say is held against what it did.
+
+One run, so that everything is compared with the same machine a few seconds earlier.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from mosquitto import MOSQUITTO, Mosquitto
+
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+
+VEHICLES, PERIOD_S = 30, 0.5
+ADDED_S = 0.25
+DELAY_S, STALL_S = (3.0, 6.0), (8.0, 11.0)
+"""From the first message on: when bytes to the vehicles are delayed, and when none pass."""
+RUN_S = 14
+
+SCENARIO = f"""
+name: truth
+seed: 3
+city: {{generate: {{blocks: [3, 3]}}}}
+fleet: [{{group: cars, count: {VEHICLES}, radio: none, telemetry: {{period: {PERIOD_S}s, qos: 1}}}}]
+phases: [{{name: only, duration: {RUN_S}s}}]
+"""
+
+
+class Proxy:
+    """On a thread of its own. Times are of the wall clock, which is the ledger's."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.began_s = 0.0
+        """When the first message went by."""
+        self._upstream = port
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        await asyncio.gather(
+            self._pass(reader, up_writer, towards_vehicle=False),
+            self._pass(up_reader, writer, towards_vehicle=True),
+        )
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, towards_vehicle: bool
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if not towards_vehicle and not self.began_s and data[0] >> 4 == 3:
+                    self.began_s = time.time()
+                await asyncio.sleep(self._hold_s(towards_vehicle))
+                writer.write(data)
+        writer.close()
+
+    def _hold_s(self, towards_vehicle: bool) -> float:
+        since_s = time.time() - self.began_s if self.began_s else 0.0
+        if STALL_S[0] <= since_s < STALL_S[1]:
+            return STALL_S[1] - since_s
+        delayed = towards_vehicle and DELAY_S[0] <= since_s < DELAY_S[1]
+        return ADDED_S if delayed else 0.0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Any, float]]:
+    """Summary, columns of the ledger, and when the first message went by."""
+    folder = tmp_path_factory.mktemp("truth")
+    # One message in flight a vehicle: whatever is due in a stall waits in the vehicle.
+    broker = Mosquitto(folder, options="max_inflight_messages 1")
+    broker.start()
+    proxy = Proxy(broker.port)
+    try:
+        deadline = time.monotonic() + 10
+        while not broker.answers():
+            assert time.monotonic() < deadline, "mosquitto takes no connection"
+            time.sleep(0.02)
+        (folder / "x.yaml").write_text(SCENARIO)
+        target = f"mqtt://127.0.0.1:{proxy.port}"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "fleet_sim",
+                "run",
+                "x.yaml",
+                "--target",
+                target,
+                "--out",
+                "out",
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=70,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        table = pq.read_table(folder / "out/ledger.parquet")
+        columns = {name: np.array(table[name]) for name in ("intended_ns", "sent_ns", "acked_ns")}
+        summary = json.loads((folder / "out/summary.json").read_text())
+        yield summary, columns, proxy.began_s
+    finally:
+        proxy.close()
+        broker.stop()
+
+
+def within(columns: Any, began_s: float, low_s: float, high_s: float) -> dict[str, Any]:
+    """Latencies in ms of messages that were due then, and when (s after the first)."""
+    due_s = columns["intended_ns"] / 1e9 - began_s
+    rows = (due_s >= low_s) & (due_s < high_s)
+    due, sent, acked = (columns[f"{name}_ns"][rows] for name in ("intended", "sent", "acked"))
+    assert (acked != 0).all()
+    return {
+        "due_s": due_s[rows],
+        "sent": (sent - due) / 1e6,
+        "acknowledged": (acked - due) / 1e6,
+        "service": (acked - sent) / 1e6,
+    }
+
+
+def test_an_added_delay_is_found_in_its_stage_and_in_no_other(run: Any) -> None:
+    _, columns, began_s = run
+    calm = within(columns, began_s, 0.5, DELAY_S[0] - 0.5)
+    delayed = within(columns, began_s, DELAY_S[0] + 0.5, DELAY_S[1] - 0.5)
+    added = {name: np.median(delayed[name]) - np.median(calm[name]) for name in calm}
+    assert added["acknowledged"] == pytest.approx(1000 * ADDED_S, abs=5)
+    assert added["service"] == pytest.approx(1000 * ADDED_S, abs=5)
+    assert added["sent"] == pytest.approx(0, abs=5)
+
+
+def test_a_stall_is_in_the_response_time_of_every_message_that_was_due_in_it(run: Any) -> None:
+    summary, columns, began_s = run
+    stalled = within(columns, began_s, STALL_S[0] + 0.2, STALL_S[1])
+    # Open loop: as many were due as in any other time.
+    assert len(stalled["due_s"]) == pytest.approx(VEHICLES * (3 - 0.2) / PERIOD_S, rel=0.1)
+    left_ms = 1000 * (STALL_S[1] - stalled["due_s"])
+    assert (stalled["acknowledged"] > left_ms - 5).all()
+    # From the send, most of them look fast: only the first of each vehicle was on its way.
+    slow = stalled["acknowledged"] > 500
+    assert np.median(stalled["service"][slow]) < 250
+    assert np.median(stalled["acknowledged"][slow]) > 1000
+    # They waited in the vehicle, and the report says so.
+    assert np.median(stalled["sent"][slow]) > 1000
+    response = summary["metrics"]["latency_ms{stage:acknowledged}"]
+    service = summary["metrics"]["service_ms{stage:acknowledged}"]
+    assert response["p90"] > 1000 > service["p90"]
+    # The generator itself was on time all the while: the waiting is not its own.
+    assert summary["metrics"]["lateness_ms"]["p99"] < 1000
