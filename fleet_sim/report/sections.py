@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fleet_sim.measure.clock import said as clock_said
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import MetricStats, Summary, Verdict
-from fleet_sim.report import city, heat, lines
+from fleet_sim.report import city, heat, lines, timeline
 from fleet_sim.report.axes import clock_text, ms_text
 from fleet_sim.report.folder import RunFolder
 from fleet_sim.report.html import Html, missing, section, table, tag
@@ -106,7 +106,7 @@ def happened(run: RunFolder) -> Html:
         "happened",
         "What happened, on one time axis",
         _happened(run.summary),
-        lines.happened(run),
+        timeline.happened(run),
     )
 
 
@@ -132,7 +132,7 @@ def latency(run: RunFolder) -> Html:
         lines.percentile_plot(run),
         stage_table(run.summary.metrics),
         *heat.figures(run.grids),
-        lines.median_over_time(run),
+        timeline.median_over_time(run),
         tag("p", clock_said(run.summary.clock)) if run.summary.clock else "",
     )
 

@@ -98,6 +98,7 @@ def test_a_whole_run(run: Path) -> None:
     # Whoever sees neither map nor heat map has the same in numbers.
     assert "The map at 5 times, in numbers" in page.text
     assert "Latency of visible over time" in page.text
+    assert "Connected vehicles: connected40 · 40 · 4030 · 40 · 40" in page.text.replace("\n", "")
     assert len(set(page.ids)) == len(page.ids)
 
 
