@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from fleet_sim.measure import live, ota
+from fleet_sim.measure import load as load_figures
 from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.thresholds import check_threshold
 from fleet_sim.scenario import Catalog, Scenario, json_schema, load
@@ -36,6 +37,7 @@ METRICS = (
     "occupancy_recall",
     "occupancy_f1",
     *ota.METRICS,
+    *load_figures.METRICS,
 )
 """Names of all that a run may measure; what it does measure depends on the target."""
 

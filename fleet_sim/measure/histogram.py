@@ -7,6 +7,7 @@ buckets first: a million latencies become at most some 23,000 calls.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -25,6 +26,26 @@ Stats = Mapping[str, float]
 def percentile_key(percentile: float) -> str:
     """`95.0` → `p95`, `99.9` → `p99.9`."""
     return f"p{percentile:.10g}"
+
+
+class Counted(NamedTuple):
+    """Latencies on their way to a histogram: how many are in each of its buckets, and what buckets
+    cannot say."""
+
+    lowest_us: Sequence[int]
+    """Of each bucket, µs."""
+    counts: Sequence[int]
+    sum_us: int
+    min_us: int
+    max_us: int
+
+
+def counted(micros: NDArray[np.int64]) -> Counted:
+    """Of at least one latency, whole µs within 0 s - 1 h."""
+    lowest, counts = np.unique(_lowest_equivalent(micros), return_counts=True)
+    return Counted(
+        lowest.tolist(), counts.tolist(), int(micros.sum()), int(micros.min()), int(micros.max())
+    )
 
 
 class LatencyHistogram:
@@ -58,14 +79,17 @@ class LatencyHistogram:
             micros = micros[~above]
         if not micros.size:
             return
-        lowest, counts = np.unique(_lowest_equivalent(micros), return_counts=True)
-        for value, count in zip(lowest.tolist(), counts.tolist(), strict=True):
+        self.add(counted(micros))
+
+    def add(self, part: Counted) -> None:
+        """Add what another process has counted: nothing is rounded twice."""
+        for value, count in zip(part.lowest_us, part.counts, strict=True):
             if not self._hdr.record_value(value, count):
                 raise ValueError(f"histogram: {count} values of {value} us were refused")
-        self._sum_us += int(micros.sum())
-        self._min_us = min(self._min_us, int(micros.min()))
-        self._max_us = max(self._max_us, int(micros.max()))
-        self.count += micros.size
+        self._sum_us += part.sum_us
+        self._min_us = min(self._min_us, part.min_us)
+        self._max_us = max(self._max_us, part.max_us)
+        self.count += sum(part.counts)
 
     def stats(self, percentiles: Sequence[float] = PERCENTILES) -> dict[str, float]:
         """See `Stats`. min, mean and max are exact; a percentile is at most 0.1 % too high."""

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from fleet_sim.scenario.campaign import check_campaign
 from fleet_sim.scenario.catalog import Catalog
+from fleet_sim.scenario.load import check_load
 from fleet_sim.scenario.model import Scenario
 from fleet_sim.scenario.mqtt import check_mqtt
 from fleet_sim.scenario.presets import OWN_KINDS
@@ -56,6 +57,7 @@ def check(
         *_faults(scenario),
         *check_mqtt(scenario.mqtt),
         *check_campaign(scenario.campaign, scenario.fleet),
+        *check_load(scenario.load, [phase.name for phase in scenario.phases]),
         *_thresholds(scenario, catalog, check_threshold),
     ]
 
@@ -231,6 +233,8 @@ def _tags(scenario: Scenario, metric: str) -> Iterator[Finding]:
         "group": [group.group for group in scenario.fleet],
         "phase": [phase.name for phase in scenario.phases],
     }
+    if metric.startswith("load_") and scenario.load is None:
+        yield ("thresholds", metric), "this scenario has no load (allowed: with load beside it)"
     for tag, name in _TAG.findall(metric):
         if name not in there[tag]:
             what = f"{shown(name)} is not a {tag} of this scenario"

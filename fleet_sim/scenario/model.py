@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, field
 
 from fleet_sim.scenario.campaign import FACTORY_VERSION, Campaign, Version
+from fleet_sim.scenario.load import Load
 from fleet_sim.scenario.mqtt import Mqtt
 from fleet_sim.scenario.physical import Power
 from fleet_sim.scenario.presets import Presets
@@ -265,6 +266,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """How vehicles speak MQTT to the broker."""
     campaign: Campaign | None = None
     """An update of the firmware; unset: there is none."""
+    load: Load | None = None
+    """Users of the API while the fleet runs; unset: there are none."""
     thresholds: dict[str, Annotated[tuple[str | Threshold, ...], Meta(min_length=1)]] = field(
         default_factory=dict
     )
