@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_dir(name: str) -> Path:
-    """Folder of one kind of data: `infra`, `lambdas` or `scenarios`.
+    """Folder of one kind of data: `infra`, `lambdas`, `scenarios` or `loadtests`.
 
     `FileNotFoundError` when it is in neither place (a broken installation).
     """

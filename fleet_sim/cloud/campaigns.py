@@ -77,7 +77,7 @@ class Campaigns:
         request = AWSRequest(
             method, self._url + path, {"Content-Type": "application/json"}, data or None
         )
-        SigV4Auth(_credentials(self._target), _SERVICE, self._target.region).add_auth(request)
+        signer(self._target).add_auth(request)
         try:
             answer = self._http.send(request.prepare())
         except BotoCoreError as error:
@@ -90,6 +90,11 @@ class Campaigns:
             return msgspec.json.decode(answer.content, type=kind)
         except msgspec.DecodeError as error:
             raise CampaignError(f"campaigns: {method} {path}: {error}") from error
+
+
+def signer(target: Target) -> SigV4Auth:
+    """Signs calls of the campaigns' API. `CampaignError` without credentials."""
+    return SigV4Auth(_credentials(target), _SERVICE, target.region)
 
 
 def _credentials(target: Target) -> Credentials:

@@ -61,6 +61,10 @@ class Backend(Protocol):
     def campaigns(self) -> CampaignPlace | None:
         """Where update campaigns are asked for; None where there is no such service."""
 
+    @property
+    def stack(self) -> tuple[Target, StackOutputs] | None:
+        """The deployed stack; None where there is none."""
+
     def gone(self) -> str | None:
         """Why the target is known to be gone, or None."""
 
@@ -122,6 +126,10 @@ class CloudBackend:
     def campaigns(self) -> CampaignPlace | None:
         outputs = self._outputs
         return CampaignPlace(self._target, outputs.campaigns_url, outputs.firmware_bucket)
+
+    @property
+    def stack(self) -> tuple[Target, StackOutputs] | None:
+        return self._target, self._outputs
 
     def gone(self) -> str | None:
         if self._local is not None and not self._local.alive():
@@ -188,6 +196,10 @@ class BrokerBackend:
 
     @property
     def campaigns(self) -> CampaignPlace | None:
+        return None
+
+    @property
+    def stack(self) -> tuple[Target, StackOutputs] | None:
         return None
 
     def gone(self) -> str | None:

@@ -27,6 +27,7 @@ from fleet_sim.measure.audit import AuditResult, audit
 from fleet_sim.measure.clock import ClockOffset, clock_offset
 from fleet_sim.measure.histogram import PERCENTILES, LatencyHistogram
 from fleet_sim.measure.junit import junit_xml
+from fleet_sim.measure.load import LoadResult
 from fleet_sim.measure.maphistory import MapHistory
 from fleet_sim.measure.ota import Campaigned, judge_campaign
 from fleet_sim.measure.stages import (
@@ -62,6 +63,9 @@ ALWAYS_OF_CAMPAIGNS = {
 }
 """Holds in every update campaign."""
 
+ALWAYS_OF_LOADS = {"load_problems": ("count==0",)}
+"""Holds in every run with a load test."""
+
 _VERSIONS = ("fleet-sim", "numpy", "mqtt5", "uvloop", "msgspec", "boto3", "ministack")
 
 
@@ -86,6 +90,8 @@ class Outcome(NamedTuple):
     """Whose prices are asked for."""
     campaign: Campaigned | None = None
     """Record and truth of an update campaign, if there was one."""
+    load: LoadResult | None = None
+    """What Locust found beside the run, if it ran."""
 
 
 def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
@@ -111,6 +117,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     thresholds = {
         **(ALWAYS if audited else {}),
         **(ALWAYS_OF_CAMPAIGNS if campaign else {}),
+        **(ALWAYS_OF_LOADS if outcome.load else {}),
         **scenario.conditions,
     }
     wanted = {name: sorted(found) for name, found in percentiles_needed(thresholds).items()}
@@ -129,6 +136,9 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         metrics |= audited.report.metrics()
     if campaign is not None:
         metrics |= campaign.metrics()
+    if outcome.load is not None:
+        metrics |= outcome.load.metrics
+        metrics["load_problems"] = {"count": int(bool(outcome.load.report.problem))}
     map_, correct = parking_map(driven, outcome.cities, collected, scenario)
     if correct is not None:
         metrics |= correct.metrics()
@@ -167,6 +177,7 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         generator=generator,
         accuracy=correct,
         ota=campaign,
+        load=outcome.load.report if outcome.load is not None else None,
         phases=_phases(outcome),
         events=_events(outcome),
         environment=environment(),
@@ -182,7 +193,8 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         if driven.shots:
             history = MapHistory(every_s(scenario.duration_s / scenario.clock.speed), driven.shots)
             folder.write("map_history.json", msgspec.json.encode(history))
-    write_series(driven, folder, times, campaign_growth(outcome.campaign, driven))
+    growth = campaign_growth(outcome.campaign, driven)
+    write_series(driven, folder, times, growth, outcome.load.series if outcome.load else ())
     if outcome.campaign is not None:
         write_campaign(outcome.campaign, outcome.vins, folder)
     write_ledger(driven, audited, folder)
@@ -303,10 +315,21 @@ def _events(outcome: Outcome) -> list[Event]:
     for reason, count in missed.most_common(MOST_NOTES):
         text = f"map during the run: {count} × {reason}, not recorded"
         events.append(Event(t_s=0.0, kind="note", text=text))
+    if outcome.load is not None:
+        events += _load_notes(outcome.load)
     if driven.probe is not None:
         for reason, count in Counter(driven.probe.problems).most_common(MOST_NOTES):
             events.append(Event(t_s=0.0, kind="note", text=f"API probe: {count} × {reason}"))
     return sorted(events, key=lambda event: event.t_s)
+
+
+def _load_notes(load: LoadResult) -> list[Event]:
+    report = load.report
+    notes = [f"load test: {report.problem}"] if report.problem else []
+    if report.cpu_warning:
+        notes.append("load test: Locust took more than 90 % of a core; latencies may be its own")
+    notes += [f"load test: {count} × {reason}" for reason, count in report.reasons.items()]
+    return [Event(t_s=max(0.0, report.start_s), kind="note", text=text) for text in notes]
 
 
 def environment() -> Environment:

@@ -1,6 +1,6 @@
 """What a run recorded, as files of its folder: series, ledger, and the map against the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,16 @@ def write_series(
     folder: RunFolder,
     times: dict[str, NDArray[np.int64]],
     more: dict[str, list[float]] | None = None,
+    rows: Iterable[tuple[float, str, float]] = (),
 ) -> None:
     """`timeseries.parquet`: rates and latencies by second, and what was sampled meanwhile. `more`:
-    further series, a value a sample."""
+    further series, a value a sample; `rows`: `t_s`, name and value of others."""
     line = series(driven.columns.intended_ns, times, driven.t0_ns)
     t_s, name, value = line.t_s.tolist(), line.name.tolist(), line.value.tolist()
+    for at, what, amount in rows:
+        t_s.append(at)
+        name.append(what)
+        value.append(amount)
     asked = driven.probe.occupancy if driven.probe else []
     for k, sample in enumerate(driven.samples):
         for what, values in (more or {}).items():

@@ -28,6 +28,8 @@ from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
+from fleet_sim.engine.load_plan import place_of, plan_of
+from fleet_sim.engine.load_run import LoadRun, check_load_test
 from fleet_sim.engine.ota_live import SUBSCRIPTIONS, Brought
 from fleet_sim.engine.ota_run import LiveCampaign, live_campaign
 from fleet_sim.engine.outages import BrokerFaults, check_faults
@@ -91,6 +93,7 @@ class _Run(NamedTuple):
     console: Console
     exports: Sequence[Exporter]
     campaign: LiveCampaign | None
+    load: LoadRun | None = None
 
 
 class Options(NamedTuple):
@@ -132,6 +135,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
     check_transport(options.transport)
     check_faults(scenario, options.target, path)
+    check_load_test(scenario, options.target)
     check_encodings(scenario, options.target, str(path))
     read_password(scenario.mqtt)  # or why not, before anything is started
     sources = source_addresses(options.source_ips)
@@ -263,6 +267,7 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
     if this.options.transport != "memory":
         check_target(link, len(this.vins))
     check_clock(backend.api_url)
+    this = this._replace(load=_load_test(this))
     started = dt.datetime.now(dt.UTC)
     began = time.monotonic()
     folder.log(
@@ -290,6 +295,7 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
         collect_problem=problem,
         region=this.options.region or DEFAULT_REGION,
         campaign=compared,
+        load=this.load.result if this.load is not None else None,
         command=f"fleet-sim run {folder.path / 'scenario.yaml'} --target {this.options.target}",
     )
     summary = conclude(outcome, folder)
@@ -297,6 +303,20 @@ def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
     shutil.rmtree(folder.path / SHARDS, ignore_errors=True)  # it is in the ledger now
     folder.finish()
     return summary
+
+
+def _load_test(this: _Run) -> LoadRun | None:
+    """Locust, if the scenario wants it."""
+    load, stack = this.scenario.load, this.backend.stack
+    if load is None or not load.anybody or stack is None:
+        return None
+    target, outputs = stack
+    place = f"{target.account_id}-{target.region}-{target.stack}"
+    identities = this.options.state_dir / "load-identities" / place
+    plan = plan_of(
+        this.scenario, this.cities, place_of(target, outputs), this.id, identities, Path()
+    )
+    return LoadRun(plan, load.workers, this.folder)
 
 
 def _hosts(
@@ -344,6 +364,10 @@ async def _drive(this: _Run, link: LinkSettings, brought: Brought | None) -> tup
         watching.append(asyncio.create_task(faults.run(supervisor)))
     if this.campaign is not None:
         watching.append(asyncio.create_task(this.campaign.drive(supervisor, clock, folder)))
+    load = this.load
+    if load is not None:
+        load.start()
+        watching.append(asyncio.create_task(load.drive(supervisor, clock)))
     try:
         stalls = [city.stalls.n for city in this.cities]
         try:
@@ -353,10 +377,14 @@ async def _drive(this: _Run, link: LinkSettings, brought: Brought | None) -> tup
             with contextlib.suppress(Exception):
                 await supervisor.finish(1.0, 0.0, stalls)
             raise
+        if load is not None:
+            await asyncio.to_thread(load.finish, early=watch.stopped is not None)
         settle_s = 0.0 if watch.stopped else PROBE_SETTLE_S
         driven = await supervisor.finish(1.0 if watch.stopped else 5.0, settle_s, stalls)
     finally:
         supervisor.kill()
+        if load is not None:
+            load.kill()
         for task in watching:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

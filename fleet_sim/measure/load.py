@@ -24,8 +24,10 @@ from fleet_sim.measure.histogram import (
 )
 from fleet_sim.measure.thresholds import ThresholdResult, percentiles_needed
 
-METRICS = ("load_ms", "load_requests", "load_failed")
-"""Each of all requests together, and of one name: `load_ms{name:near_spots}`."""
+METRICS = ("load_ms", "load_requests", "load_failed", "load_problems")
+"""Each of all HTTP requests together, and of one name: `load_ms{name:near_spots}`."""
+OTHER_KINDS = frozenset({"MQTT", "PIPE"})
+"""Of requests that are no HTTP: they count by name only."""
 FILE = "load.json"
 MOST_REASONS = 20
 SERIES_PERCENTILES = (50.0, 95.0)
@@ -39,7 +41,7 @@ class LoadRequest(_Section, frozen=True):
     """Requests of one name."""
 
     kind: str
-    """`HTTP`, `MQTT`, `PIPE` (from a published observation until the API shows it) …"""
+    """`GET`, `MQTT`, or `PIPE`: from a published observation until the API shows it."""
     count: int
     failed: int
     rate: float
@@ -64,6 +66,8 @@ class LoadReport(_Section, frozen=True):
     """By name."""
     reasons: dict[str, int]
     """Why requests failed, the most frequent ones."""
+    cpu_warning: bool = False
+    """A process of it took more than 90 % of a core: its latencies may be its own."""
     problem: str = ""
     """Why the load test ended before its time, or did not begin; empty otherwise."""
 
@@ -144,6 +148,13 @@ class Meter:
         ]
 
 
+def failed_report(problem: str) -> LoadReport:
+    """Of a load test that left nothing."""
+    return LoadReport(
+        users_max=0, workers=0, start_s=0, end_s=0, requests={}, reasons={}, problem=problem
+    )
+
+
 def slices(plain: Iterable[Sequence[Any]]) -> list[Slice]:
     """Slices that came as lists. `msgspec.ValidationError` when they are none."""
     return msgspec.convert(plain, list[Slice])
@@ -176,7 +187,8 @@ class Tally:
             self._seconds.setdefault(part.second, []).append(part)
             if part.latencies is not None:
                 total.histogram.add(part.latencies)
-                self._all.add(part.latencies)
+                if part.kind not in OTHER_KINDS:
+                    self._all.add(part.latencies)
 
     def users(self, second: int, count: int) -> None:
         """How many there were in that second."""
@@ -184,12 +196,17 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """Requests so far, those that failed too."""
+        """HTTP requests so far, those that failed too."""
         return self._all.count + self._failed
 
     @property
     def _failed(self) -> int:
-        return sum(total.failed for total in self._names.values())
+        return sum(t.failed for t in self._names.values() if t.kind not in OTHER_KINDS)
+
+    @property
+    def first_s(self) -> int:
+        """The first second with a request, since the epoch; there has to be one."""
+        return min(self._seconds)
 
     @property
     def seconds(self) -> int:
@@ -208,9 +225,8 @@ class Tally:
             found[f"load_requests{tags}"] = {"count": count, "rate": count / self.seconds}
             found[f"load_failed{tags}"] = {"count": failed, "value": failed / count}
 
-        if not self._names:
-            return {}
-        put("", self._all, self._failed)
+        if self.count:
+            put("", self._all, self._failed)
         for name, total in sorted(self._names.items()):
             put(f"{{name:{name}}}", total.histogram, total.failed)
         return found
@@ -223,7 +239,7 @@ class Tally:
             if total.histogram.count
         }
 
-    def report(self, t0_s: float, workers: int, problem: str = "") -> LoadReport:
+    def report(self, t0_s: float, workers: int, *, cpu_warning: bool = False) -> LoadReport:
         """`t0_s`: when time 0 is, s since the epoch."""
         requests = {}
         for name, total in sorted(self._names.items()):
@@ -243,14 +259,16 @@ class Tally:
             end_s=max(self._seconds, default=t0_s) - t0_s,
             requests=requests,
             reasons=dict(self._reasons.most_common(MOST_REASONS)),
-            problem=problem,
+            cpu_warning=cpu_warning,
         )
 
     def series(self, t0_s: float) -> list[tuple[float, str, float]]:
-        """By second: users, requests, failures, and percentiles of all that did not fail."""
+        """By second: users; HTTP requests, failures, and percentiles of those that did not
+        fail."""
         rows = [(at - t0_s, "load_users", float(n)) for at, n in sorted(self._users.items())]
-        for at, parts in sorted(self._seconds.items()):
+        for at, every in sorted(self._seconds.items()):
             t_s = at - t0_s
+            parts = [part for part in every if part.kind not in OTHER_KINDS]
             histogram = LatencyHistogram()
             failed = sum(part.failed for part in parts)
             for part in parts:

@@ -9,6 +9,7 @@ from fleet_sim.measure.accuracy import Accuracy
 from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.clock import ClockOffset
 from fleet_sim.measure.cost import Estimate
+from fleet_sim.measure.load import LoadReport
 from fleet_sim.measure.ota import OtaReport
 from fleet_sim.measure.thresholds import ThresholdResult
 
@@ -160,6 +161,8 @@ class Summary(_Section, frozen=True):
     """Of this document. Fields may be added to a version; what is there keeps its meaning."""
     ota: OtaReport | None = None
     """Null when the run had no update campaign."""
+    load: LoadReport | None = None
+    """What users of the API found meanwhile; null when the run had no load test."""
 
 
 def to_json(summary: Summary) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fleet_sim.report import cost, sections, trust
 from fleet_sim.report.folder import RunFolder, read
 from fleet_sim.report.html import Html, escape, join, tag
+from fleet_sim.report.load import load_test
 from fleet_sim.report.ota import campaign
 
 _ASSETS = files("fleet_sim.report") / "assets"
@@ -51,6 +52,7 @@ def page(run: RunFolder) -> str:
                 sections.latency(run),
                 sections.audit(run),
                 campaign(run.summary.ota),
+                load_test(run.summary.load),
                 sections.parking_map(run),
                 trust.generator(run.summary),
                 cost.section_of(run.summary.cost),

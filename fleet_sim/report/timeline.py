@@ -106,6 +106,27 @@ _CAMPAIGN = _Panel(
     {kind: f"campaign{{kind:{kind}}}" for kind in ("started", "installed", "failed")},
     "vehicles",
 )
+_LOAD = (
+    _Panel(
+        "load-chart",
+        "Users of the API and their requests",
+        "Locust's users at a time, their HTTP requests a second, and how many of these failed.",
+        {
+            "users": "load_users",
+            "requests / s": "load_rate{kind:requests}",
+            "failed / s": "load_rate{kind:failed}",
+        },
+        "users, requests / s",
+    ),
+    _Panel(
+        "load-latency-chart",
+        "Latency of the API to its users",
+        "HTTP requests by the second in which they ended. Logarithmic.",
+        {"median": "load_ms{q:p50}", "95th percentile": "load_ms{q:p95}"},
+        "latency",
+        log_ms=True,
+    ),
+)
 
 
 def happened(run: RunFolder) -> Html:
@@ -116,7 +137,7 @@ def happened(run: RunFolder) -> Html:
     middle = (_CAMPAIGN,) if run.summary.ota is not None else ()
     panels = [
         panel
-        for panel in (*_PANELS, *middle, *_LAST)
+        for panel in (*_PANELS, *_LOAD, *middle, *_LAST)
         if any(name in timeline for name in panel.names.values())
     ]
     span = _span(run, timeline, panels)

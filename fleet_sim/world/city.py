@@ -133,6 +133,12 @@ class City:
                 return venue
         raise ValueError(f"venue: {name!r} is not in the city (allowed: {', '.join(VENUES)})")
 
+    def degrees_of(self, name: str) -> tuple[float, float]:
+        """Latitude and longitude of a venue."""
+        venue = self.venue(name)
+        lat, lon = self.projection.to_degrees(np.array([venue.x]), np.array([venue.y]))
+        return float(lat[0]), float(lon[0])
+
     def district(self, name: str, x: FloatArray, y: FloatArray) -> BoolArray:
         """Which points are in the district: `all`, or the half on that side of the centre."""
         halves = {"north": y >= 0, "south": y < 0, "east": x >= 0, "west": x < 0}

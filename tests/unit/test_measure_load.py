@@ -16,8 +16,8 @@ def test_two_workers_merge_to_the_same_percentiles_as_one() -> None:
     ms = np.random.default_rng(3).lognormal(3.0, 1.0, 4_000)
     one, two, alone = Meter(), Meter(), Meter()
     for k, value in enumerate(ms):
-        (one, two)[k % 2].record(100 + k // 500, "HTTP", "near_spots", float(value), 10)
-        alone.record(100 + k // 500, "HTTP", "near_spots", float(value), 10)
+        (one, two)[k % 2].record(100 + k // 500, "GET", "near_spots", float(value), 10)
+        alone.record(100 + k // 500, "GET", "near_spots", float(value), 10)
     merged, single = Tally(), Tally()
     for meter in (one, two):
         merged.add(slices(travelled(meter)))
@@ -36,8 +36,8 @@ def test_two_workers_merge_to_the_same_percentiles_as_one() -> None:
 
 def test_a_failure_counts_as_one_and_has_no_latency() -> None:
     meter, tally = Meter(), Tally()
-    meter.record(7, "HTTP", "spot", 12.5, 100)
-    meter.record(8, "HTTP", "spot", 9_000.0, 0, "HTTP 503")
+    meter.record(7, "GET", "spot", 12.5, 100)
+    meter.record(8, "GET", "spot", 9_000.0, 0, "HTTP 503")
     tally.add(meter.take())
     tally.users(7, 3)
     metrics = tally.metrics({"load_ms{name:spot}": ("p(75)<20",)})
@@ -52,19 +52,34 @@ def test_a_failure_counts_as_one_and_has_no_latency() -> None:
     assert (3.0, "load_rate{kind:failed}", 1.0) in tally.series(5.0)
 
 
+def test_what_is_no_http_counts_by_name_only() -> None:
+    meter, tally = Meter(), Tally()
+    meter.record(7, "GET", "spot", 10.0, 100)
+    meter.record(7, "PIPE", "visible", 900.0, 0)
+    meter.record(7, "MQTT", "mqtt_publish", 0.0, 0, "no answer")
+    tally.add(meter.take())
+    metrics = tally.metrics({})
+
+    assert metrics["load_ms"]["max"] == 10.0
+    assert metrics["load_ms{name:visible}"]["max"] == 900.0
+    assert metrics["load_failed"] == {"count": 0, "value": 0.0}
+    assert metrics["load_failed{name:mqtt_publish}"] == {"count": 1, "value": 1.0}
+
+
 def test_what_was_taken_is_not_handed_on_again() -> None:
     meter = Meter()
-    meter.record(1, "HTTP", "spot", 1.0, 0)
+    meter.record(1, "GET", "spot", 1.0, 0)
     assert len(meter.take()) == 1
     assert meter.take() == []
 
 
 @pytest.mark.parametrize("latency_ms", [-1.0, float("nan"), 3_600_001.0])
 def test_a_latency_that_is_none_is_refused(latency_ms: float) -> None:
-    with pytest.raises(ValueError, match=r"HTTP spot: .* ms \(allowed: 0 ms\.\.1 h\)"):
-        Meter().record(1, "HTTP", "spot", latency_ms, 0)
+    with pytest.raises(ValueError, match=r"GET spot: .* ms \(allowed: 0 ms\.\.1 h\)"):
+        Meter().record(1, "GET", "spot", latency_ms, 0)
 
 
 def test_nothing_measured_is_no_metric() -> None:
     assert Tally().metrics({}) == {}
-    assert Tally().report(1.0, 0, "did not begin").problem == "did not begin"
+    report = Tally().report(1.0, 2)
+    assert (report.workers, report.requests, report.start_s, report.end_s) == (2, {}, 0, 0)

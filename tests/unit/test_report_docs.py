@@ -9,6 +9,7 @@ import pytest
 from fleet_sim.measure.accuracy import Accuracy
 from fleet_sim.measure.audit import AuditReport
 from fleet_sim.measure.ledger import DropCause
+from fleet_sim.measure.load import LoadReport, LoadRequest
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.stories import Story
 from fleet_sim.measure.summary import (
@@ -30,7 +31,7 @@ NAMES = set(re.findall(r"`([^`\n]+)`", DOCUMENT))
 @pytest.mark.parametrize(
     "struct",
     [Summary, Run, Generator, ShardFigures, PhaseSpan, Event, Environment, AuditReport, Story,
-     Accuracy, ThresholdResult],
+     Accuracy, ThresholdResult, LoadReport, LoadRequest],
 )  # fmt: skip
 def test_names_every_field(struct: type[msgspec.Struct]) -> None:
     assert set(struct.__struct_fields__) - NAMES == set()

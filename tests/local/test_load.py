@@ -1,0 +1,159 @@
+"""The load tests against the local AWS: locust itself, two workers, exit codes; and in a run."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+from test_run import environment, fleet_sim, summary_of
+
+from fleet_sim.cloud import registry
+from fleet_sim.cloud.deploy import StackOutputs
+from fleet_sim.cloud.target import Target
+from fleet_sim.engine.load_plan import KINDS, Plan, Spell, place_of
+from fleet_sim.engine.load_result import read
+from fleet_sim.engine.load_run import _free_port
+from fleet_sim.engine.load_talk import Order, VehiclesProcess
+from fleet_sim.resources import data_dir
+from fleet_sim.scenario import loads
+from fleet_sim.world import build_cities
+from fleet_sim.world.towns import registry as registry_of
+from fleet_sim.world.towns import street_network
+
+CITY = (
+    "name: c\ncity: {generate: {blocks: [3, 3]}}\nfleet: [{group: a, count: 1}]\n"
+    "phases: [{name: p, duration: 1s}]\n"
+)
+SCENARIO = """
+name: with-load
+seed: 3
+city: {generate: {blocks: [3, 3]}}
+fleet: [{group: cars, count: 4}]
+phases: [{name: calm, duration: 3s}, {name: surge, duration: 4s}]
+load: {users: 2, spawn_rate: 20, phases: {surge: 5}, mix: {drivers: 1, dashboards: 3, probes: 2}}
+thresholds: {"load_ms{name:summary}": ["max<1"], "load_failed": ["value<0.5"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(deployed: tuple[Target, StackOutputs], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    target, outputs = deployed
+    cities = build_cities(loads(CITY))
+    stalls = registry_of(cities)
+    registry.upload(target, outputs, stalls, street_network(cities, stalls.city))
+    return Plan(
+        place=place_of(target, outputs),
+        run="0load-20260601T000000Z-aaaa",
+        identities=str(tmp_path_factory.mktemp("identities")),
+        spells=(Spell("a", 0.0, 3.0, 8), Spell("b", 3.0, 8.0, 16)),
+        spawn_rate=50.0,
+        mix=dict.fromkeys(KINDS, 1) | {"operators": 0},
+        vehicles=3,
+        thresholds={"load_failed": ("value<0.5",)},
+    )
+
+
+def locust(plan: Plan, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "plan.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, out=str(folder))))
+    command = [sys.executable, "-m", "locust", "-f", str(data_dir("loadtests")), "--headless"]
+    command += ["--only-summary", "--plan", str(file), "--json-file", str(folder / "own"), *more]
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+    )
+
+
+def test_two_workers_count_what_locust_counts(plan: Plan, tmp_path: Path) -> None:
+    port = str(_free_port())
+    done = locust(
+        plan, tmp_path, "--processes", "2", "--master-bind-port", port, "--master-port", port
+    )
+    assert done.returncode == 0, done.stderr
+    result = read(tmp_path)
+    assert result is not None
+    assert (result.report.workers, result.report.users_max) == (2, 16)
+    (own,) = tmp_path.glob("own*")
+    theirs = {row["name"]: row["num_requests"] for row in json.loads(own.read_text())}
+    ours = {name: of.count for name, of in result.report.requests.items()}
+    assert ours == theirs
+    assert {"streets", "summary"} <= set(ours)
+    assert not result.report.problem
+    assert (tmp_path / "load_summary.hgrm").exists()
+
+
+def test_what_a_vehicle_s_process_publishes_is_shown(plan: Plan) -> None:
+    order = Order(run=plan.run, vehicles=2, process=7, identities=plan.identities, place=plan.place)
+    vehicles = VehiclesProcess(order)
+    try:
+        with ThreadPoolExecutor(2) as pool:  # as two users do
+            online = list(pool.map(lambda i: vehicles.ask("connect", i), (0, 1)))
+            told = list(pool.map(lambda i: vehicles.ask("publish", i, 37.8, -122.2), (0, 1)))
+        assert [answer.error for answer in (*online, *told)] == [""] * 4
+        assert online[0].vin == told[0].vin != told[1].vin
+        assert vehicles.ask("publish", 0).seq == 2
+        assert vehicles.ask("publish", 9).error == "no vehicle 9"
+        deadline = time.monotonic() + 60
+        while shown(plan, told[0].vin) != (plan.run, 2):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        vehicles.close()
+    assert "ended" in vehicles.ask("publish", 0).error
+
+
+def shown(plan: Plan, vin: str) -> tuple[str, int] | None:
+    """Run and sequence number of a vehicle at the API."""
+    try:
+        with urllib.request.urlopen(f"{plan.place.api_url}/vehicles/{vin}", timeout=30) as answer:
+            view = json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+    return view["run"], view["seq"]
+
+
+def test_a_broken_threshold_is_the_exit_code(plan: Plan, tmp_path: Path) -> None:
+    short = msgspec.structs.replace(
+        plan,
+        spells=(Spell("a", 0.0, 3.0, 3),),
+        mix={kind: int(kind == "dashboards") for kind in KINDS},
+        thresholds={"load_ms{name:summary}": ("max<0.001",)},
+    )
+    done = locust(short, tmp_path)
+    assert done.returncode == 99, done.stderr
+    assert "BROKEN load_ms{name:summary}: max<0.001: max is " in done.stdout
+
+
+def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "locust", "-f", str(data_dir("loadtests")), "--headless"]
+    done = subprocess.run(
+        [*command, "-t", "5s"], cwd=tmp_path, env=environment(), capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: no local AWS is running here (start it with: fleet-sim up)" in done.stderr
+
+
+def test_a_run_has_its_users_and_judges_them(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SCENARIO)
+    done = subprocess.run(
+        fleet_sim("run", "s.yaml", "--out", "r"), cwd=tmp_path, env=environment(),
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 99, done.stdout + done.stderr
+    summary = summary_of(tmp_path / "r")
+    (broken,) = summary.run.reasons
+    assert broken.startswith("load_ms{name:summary}: max<1: max is ")
+    assert summary.load is not None
+    assert (summary.load.users_max, summary.load.problem) == (5, "")
+    # On the run's own axis: users come with its phases, and go with the last.
+    assert -0.5 <= summary.load.start_s <= 3.0
+    assert summary.load.end_s <= 7 + 4
+    assert 'id="load-chart"' in (tmp_path / "r" / "index.html").read_text()
