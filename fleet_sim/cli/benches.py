@@ -1,5 +1,7 @@
 """Commands that measure: `fleet-sim bench`."""
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -191,6 +193,109 @@ def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
         click.echo(msgspec.json.encode(costs))
     else:
         Console(highlight=False).print(tls_table(costs))
+
+
+@bench.command(
+    "ci",
+    cls=Examples,
+    examples="""
+    fleet-sim bench ci
+    fleet-sim bench ci --runs 0 --markdown bench.md
+    fleet-sim bench ci --write
+    """,
+)
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("tests/bench/baseline.json"),
+    show_default=True,
+    help="What to compare with.",
+)
+@click.option("--write", is_flag=True, help="Make this the baseline instead of comparing.")
+@click.option(
+    "--runs", type=click.IntRange(0), default=5, show_default=True, help="Of the whole pipeline."
+)
+@click.option(
+    "--rounds", type=click.IntRange(5), default=11, show_default=True, help="Of its parts."
+)
+@click.option(
+    "--markdown",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the table there too; GITHUB_STEP_SUMMARY gets it, if it is set.",
+)
+@click.option(
+    "--plant",
+    metavar="SHARE",
+    default="0%",
+    help="Slow the parts down by so much (20%), to see that it is found.",
+)
+@json_option
+@reports_errors
+def bench_ci(
+    baseline: Path,
+    write: bool,
+    runs: int,
+    rounds: int,
+    page: Path | None,
+    plant: str,
+    as_json: bool,
+) -> None:
+    """CPU of parts and of the whole pipeline, and its latency by stage, against a baseline.
+
+    Everything is a ratio to a calibration loop, so that another machine's speed is no regression.
+    Exit codes: 0 no regression, 99 slower, 2 no baseline, 3 a run failed. Uploads nothing.
+    """
+    from rich.table import Table
+
+    from fleet_sim.engine import bench_ci as ci
+    from fleet_sim.engine.bench_ci_run import BenchError
+    from fleet_sim.scenario import Fraction
+
+    try:
+        planted = float(Fraction.parse(plant))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--plant") from None
+    if planted and write:
+        raise click.UsageError("--write: not of a planted slowdown (allowed: without --plant)")
+    try:
+        base = None if write else ci.read_baseline(baseline)
+    except ci.BaselineError as error:
+        fail(ExitCode.INVALID, str(error))
+    try:
+        found = ci.measure(
+            runs=runs,
+            rounds=rounds,
+            plant=planted,
+            on_progress=lambda line: click.echo(line, err=True),
+        )
+    except BenchError as error:
+        fail(ExitCode.TARGET, str(error))
+    rows = ci.compare_all(found, base)
+    text = ci.markdown(rows, found, base)
+    step = os.environ.get("GITHUB_STEP_SUMMARY")
+    if page is not None:
+        page.write_text(text, encoding="utf-8")
+    if step:
+        with Path(step).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    if as_json:
+        click.echo(msgspec.json.encode({"bench": found, "rows": rows}))
+    else:
+        head, *body = ci.told(rows)
+        table = Table(*head, box=None)
+        for cells in body:
+            table.add_row(*cells)
+        console = Console(highlight=False, width=112)
+        console.print(table)
+        console.print(f"calibration loop: {found.calibration_s * 1e3:.1f} ms of CPU")
+        for name in ci.missing(found, base) if base else ():
+            console.print(f"not measured: {name}")
+    if write:
+        ci.write_baseline(baseline, found)
+        click.echo(f"baseline: {baseline}", err=True)
+    slower = any(row.compared and row.compared.verdict == "slower" for row in rows)
+    sys.exit(ExitCode.THRESHOLD if slower else ExitCode.PASSED)
 
 
 @bench.command(

@@ -7,7 +7,7 @@ dictionaries. What AWS's client library spends on requests is not in it.
 import gzip
 import io
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -78,8 +78,18 @@ class _DynamoDb:
         return {"Responses": [{} for _ in request["Statements"]]}
 
 
-def bench_processor(seconds: int = SECONDS, vehicles: int = VEHICLES) -> Processor:
-    """Measure the processor on `seconds` of telemetry at 1 Hz, after as many to warm up."""
+class Prepared(NamedTuple):
+    """What the processor is given."""
+
+    cloud: Cloud
+    incoming: list[Any]
+    sonar: int
+    """Records with 20 samples."""
+    registry: bytes
+
+
+def prepare(seconds: int = SECONDS, vehicles: int = VEHICLES) -> Prepared:
+    """Twice `seconds` of telemetry at 1 Hz: the first half warms up."""
     cloud = Cloud.load()
     scenario = scenario_of(Case(), vehicles)
     world = World(scenario)
@@ -91,8 +101,14 @@ def bench_processor(seconds: int = SECONDS, vehicles: int = VEHICLES) -> Process
             number = str(len(incoming) + 1)
             data = msgspec.json.encode(record)
             incoming.append(cloud.logic.Incoming("shard", number, float(record.ts), data))
-    pipeline = cloud.pipeline.Pipeline(
-        s3=_S3(gzip.compress(msgspec.json.encode(world.city.to_registry()))),
+    registry = gzip.compress(msgspec.json.encode(world.city.to_registry()))
+    return Prepared(cloud, incoming, sonar, registry)
+
+
+def pipeline_of(prepared: Prepared) -> Any:
+    """The deployed pipeline on services that are dictionaries."""
+    return prepared.cloud.pipeline.Pipeline(
+        s3=_S3(prepared.registry),
         dynamodb=_DynamoDb(),
         sqs=None,
         bucket="b",
@@ -102,6 +118,13 @@ def bench_processor(seconds: int = SECONDS, vehicles: int = VEHICLES) -> Process
         now_ms=lambda: 0.0,
         counters_table="counters",
     )
+
+
+def bench_processor(seconds: int = SECONDS, vehicles: int = VEHICLES) -> Processor:
+    """Measure the processor on `seconds` of telemetry at 1 Hz, after as many to warm up."""
+    prepared = prepare(seconds, vehicles)
+    cloud, incoming, sonar, _ = prepared
+    pipeline = pipeline_of(prepared)
     whole, archive, decode = [], [], []
     spots = 0
     for start in range(0, len(incoming), BATCH):

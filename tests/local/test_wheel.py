@@ -52,12 +52,13 @@ def test_the_package_that_runs_is_the_installed_one(installed: Path, tmp_path: P
 def test_templates_lambdas_and_scenarios_are_inside(installed: Path, tmp_path: Path) -> None:
     script = (
         "from fleet_sim.resources import data_dir\n"
-        "for name in ('infra', 'lambdas', 'scenarios'):\n"
+        "for name in ('infra', 'lambdas', 'scenarios', 'loadtests'):\n"
         "    print(*sorted(p.relative_to(data_dir(name)) for p in data_dir(name).rglob('*.*')\n"
         "                  if p.is_file()))\n"
     )
     listed = outside(installed, tmp_path, "-c", script)
     assert "pipeline.yaml" in listed
+    assert "drivers.py" in listed
     assert "telemetry_processor/handler.py" in listed
     assert "requirements.txt" in listed
     assert "parking_surge.yaml" in listed

@@ -1,0 +1,87 @@
+"""What `fleet-sim bench ci` concludes from what it measured, and a slowdown that is planted."""
+
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from test_report_sample import make_run
+
+from fleet_sim.cli import main
+from fleet_sim.engine import bench_ci as ci
+from fleet_sim.engine.bench_ci_parts import slowed
+from fleet_sim.engine.bench_ci_run import BenchError, of_summary
+
+NOISE = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0, 1.03)
+
+
+def bench(machine: float, product: float, allowed: float = 0.08) -> ci.Bench:
+    """Of a machine that takes `machine` times as long, and a product that does."""
+    values = tuple(0.2 * machine * product * noise for noise in NOISE)
+    ratios = tuple(value / (0.05 * machine) for value in values)
+    figure = ci.Figure("s", values, ratios, allowed)
+    return ci.Bench("2026-06-01", "3.12", "x", 0.05 * machine, {"processor": figure})
+
+
+@pytest.mark.parametrize(
+    ("machine", "product", "verdict"),
+    [(1.0, 1.0, "same"), (3.0, 1.0, "same"), (1.0, 1.2, "slower"), (0.5, 1.2, "slower")],
+)
+def test_a_slow_machine_is_no_regression_and_a_slow_product_is(
+    machine: float, product: float, verdict: str
+) -> None:
+    now = bench(machine, product)
+    (row,) = ci.compare_all(now, bench(1.0, 1.0))
+    assert row.compared is not None
+    assert row.compared.verdict == verdict
+    page = ci.markdown([row], now, bench(1.0, 1.0))
+    assert ("❌ slower: processor" in page) == (verdict == "slower")
+    assert f"| {row.compared.change:.3f} |" in page
+
+
+def test_a_figure_without_a_baseline_is_new_and_one_that_is_gone_is_told() -> None:
+    (row,) = ci.compare_all(bench(1.0, 9.0), None)
+    assert row.compared is None
+    assert ci.told([row])[1][-1] == "new"
+    empty = msgspec.structs.replace(bench(1.0, 1.0), figures={})
+    assert ci.missing(empty, bench(1.0, 1.0)) == ["processor"]
+
+
+def test_a_planted_slowdown_takes_so_much_longer() -> None:
+    def work() -> float:
+        began = time.process_time()
+        while time.process_time() - began < 0.005:
+            pass
+        return time.process_time() - began
+
+    took = slowed(work, 0.5)()
+    assert took >= 1.5 * 0.005
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"date": 3}'])
+def test_a_baseline_that_cannot_be_read_is_one_line(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    if content is not None:
+        path.write_text(content)
+    done = CliRunner().invoke(main, ["bench", "ci", "--baseline", str(path)])
+    assert done.exit_code == 2
+    assert done.output.count("\n") == 1
+    assert f"error: {path}: " in done.output
+    assert "--write makes one" in done.output
+
+
+def test_a_planted_slowdown_is_never_the_baseline() -> None:
+    done = CliRunner().invoke(main, ["bench", "ci", "--write", "--plant", "20%"])
+    assert done.exit_code == 2
+    assert "--write: not of a planted slowdown" in done.output
+
+
+def test_a_run_is_read_from_its_summary(tmp_path: Path) -> None:
+    summary = make_run(tmp_path, vehicles=20, blocks=(2, 2))
+    piped = of_summary(summary, 3.0)
+    assert piped.cpu_s == 3.0
+    assert piped.p50_ms["visible"] == summary.metrics["latency_ms{stage:visible}"]["p50"]
+    nothing = msgspec.structs.replace(summary, metrics={})
+    with pytest.raises(BenchError, match="no message at the API"):
+        of_summary(nothing, 3.0)
