@@ -25,6 +25,7 @@ from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.load_area import Area
 from fleet_sim.engine.load_plan import (
     BEGIN,
+    READY,
     Plan,
     Spell,
     find_place,
@@ -144,6 +145,7 @@ class Phases(LoadTestShape):
         plan = session.set_up
         if session.begin_s is None:
             if plan.waits:
+                (Path(plan.out) / READY).touch()
                 with contextlib.suppress(FileNotFoundError):
                     session.begin_s = float((Path(plan.out) / BEGIN).read_text())
             else:

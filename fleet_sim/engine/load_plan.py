@@ -23,6 +23,8 @@ KINDS = ("drivers", "dashboards", "probes", "operators", "vehicles")
 """Of users: a weight of the mix each, and a file of `loadtests/`."""
 BEGIN = "begin"
 """File in a run's `load/` that says when the first phase began, s since the epoch."""
+READY = "ready"
+"""File there that says that Locust is up and waits for it."""
 CROWD_SHARE = 0.8
 """Of searches during an event that are for a stall near it (assumption)."""
 CROWD_SPREAD_M = 250.0

@@ -1,5 +1,6 @@
 """Locust beside a run: starts it, tells it when the phases begin, ends it, reads what it found."""
 
+import asyncio
 import importlib.util
 import os
 import signal
@@ -12,7 +13,7 @@ import msgspec
 
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.folder import RunFolder
-from fleet_sim.engine.load_plan import BEGIN, Plan
+from fleet_sim.engine.load_plan import BEGIN, READY, Plan
 from fleet_sim.engine.load_result import read
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.engine.supervisor import Supervisor
@@ -23,6 +24,7 @@ from fleet_sim.scenario import Scenario
 FOLDER = "load"
 """Of the run folder: the plan, Locust's log and page, `load.json`, percentile tables."""
 LOG = "locust.log"
+READY_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 30.0
 """After the last phase, or after it was told to end."""
 _CODES = (0, 1, 99)
@@ -81,6 +83,17 @@ class LoadRun:
                 # Ctrl-C is for the run, which then ends it: its result is to be in the report.
                 start_new_session=True,
             )
+
+    async def ready(self) -> None:
+        """Until it is up, so that its users come with the phases; or gone, which `finish` tells."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_TIMEOUT_S
+        while not (self._path / READY).exists():
+            if self._process is None or self._process.poll() is not None:
+                return
+            if loop.time() > deadline:
+                return
+            await asyncio.sleep(0.1)
 
     async def drive(self, supervisor: Supervisor, clock: Clock) -> None:
         """Tell it when the first phase has begun."""

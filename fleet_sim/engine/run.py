@@ -405,6 +405,11 @@ async def _steps(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
         connected = supervisor.connected_at_start
         this.folder.log("phases", connected=connected)
         steps.done(f"{connected} of {supervisor.vehicles} vehicles connected")
+        if this.load is not None:
+            steps.step("waiting for Locust")
+            if not await watch.unless_stopped(this.load.ready()):
+                return
+            steps.done("Locust is up")
     with watch.view.shown():
         running = asyncio.create_task(supervisor.run())
         if not await watch.unless_stopped(running, cancel=False):

@@ -154,6 +154,8 @@ def test_a_run_has_its_users_and_judges_them(tmp_path: Path) -> None:
     assert summary.load is not None
     assert (summary.load.users_max, summary.load.problem) == (5, "")
     # On the run's own axis: users come with its phases, and go with the last.
-    assert -0.5 <= summary.load.start_s <= 3.0
+    log = [json.loads(line) for line in (tmp_path / "r" / "log.jsonl").read_text().splitlines()]
+    assert [line["users"] for line in log if line["event"] == "load"] == [[2, 5]]
+    assert -1.0 <= summary.load.start_s <= 4.0
     assert summary.load.end_s <= 7 + 4
     assert 'id="load-chart"' in (tmp_path / "r" / "index.html").read_text()
