@@ -86,7 +86,7 @@ def test_a_map_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match=r"map\.json: .*\$\.spots\[0\]\.truth"):
         citymap.from_json(
             '{"streets": [], "spots": [{"id": "a", "lat": 1, "lon": 1, "bearing_deg": 0,'
-            ' "truth": "unknown", "api": "free", "p": 0.5}]}'
+            ' "truth": "full", "api": "free", "p": 0.5}]}'
         )
 
 
