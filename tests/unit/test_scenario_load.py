@@ -119,7 +119,7 @@ def test_the_first_phase_has_an_occupancy_and_the_others_keep_it():
             "- a\n- b\n",
             "x.yaml:1: a list of 2 is not allowed (allowed: a mapping with the fields name, "
             "description, seed, clock, city, weather, presets, fleet, phases, faults, mqtt, "
-            "campaign, thresholds)",
+            "campaign, load, thresholds)",
             id="not a mapping",
         ),
         pytest.param(

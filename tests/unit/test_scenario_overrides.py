@@ -89,7 +89,7 @@ def test_the_last_one_wins():
                                   "(allowed: leaf_30)"),
         ("clok.speed=1", "clok: unknown field, did you mean 'clock'? (allowed: name, description, "
                          "seed, clock, city, weather, presets, fleet, phases, faults, mqtt, "
-                         "campaign, thresholds)"),
+                         "campaign, load, thresholds)"),
         ("clock.sped=1", "clock.sped: unknown field, did you mean 'speed'? "
                          "(allowed: speed, start)"),
         ("name.x=1", "name.x: there is no such place: name is no list or mapping"),
