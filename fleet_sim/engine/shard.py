@@ -404,9 +404,13 @@ class Shard:
                 least, progress_ns = left, self.clock.now_ns()
 
     async def close(self, timeout_s: float) -> None:
-        """Disconnect; what was never sent is marked in the ledger as given up at shutdown."""
+        """Disconnect; the ledger says what was never sent, and what was sent on a connection that
+        broke and could not be sent again. What a living connection was sent stays open."""
         if self.updates is not None:
             self.updates.end()
+        for message in self.transport.stranded():
+            if message.token >= 0:
+                self.ledger.dropped(message.token, DropCause.CUT_OFF)
         self._give_up(await self.transport.close(timeout_s))
         if self.updates is not None:
             await self.updates.close()

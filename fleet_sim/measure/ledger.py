@@ -48,6 +48,9 @@ class DropCause(IntEnum):
     """Not sent: the broker had said that it takes no such message (its size, its QoS)."""
     SHARD_LOST = 6
     """The process that had it died: whether it was sent is not known."""
+    CUT_OFF = 7
+    """Sent on a connection that broke, and the run ended before its vehicle was back to send it
+    again."""
 
 
 class LedgerColumns(NamedTuple):

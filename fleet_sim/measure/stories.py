@@ -131,5 +131,6 @@ def _words(cause: DropCause) -> str:
         DropCause.REJECTED: "the broker rejected it",
         DropCause.LATE_SKIPPED: "the generator could not keep up",
         DropCause.SHARD_LOST: "its shard died: whether it was sent is not known",
+        DropCause.CUT_OFF: "the connection broke, and the run ended before the vehicle was back",
         DropCause.REFUSED: "the broker had said that it takes no such message",
     }[cause]

@@ -141,6 +141,10 @@ class AdaptedTransport(ABC):
         """As `Transport.discard`."""
         return [message for session in self._sessions for message in session.discard()]
 
+    def stranded(self) -> list[Message]:
+        """As `Transport.stranded`."""
+        return [message for session in self._sessions for message in session.stranded()]
+
     @property
     def online(self) -> int:
         """Vehicles that are connected now."""

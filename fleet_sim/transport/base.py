@@ -66,6 +66,9 @@ class Transport(Protocol):
     def discard(self) -> list[Message]:
         """Give up what is stored, and return it; what is in flight may still be acknowledged."""
 
+    def stranded(self) -> list[Message]:
+        """Messages that were sent on connections which are gone, of vehicles that are not back."""
+
     async def close(self, timeout_s: float) -> list[Message]:
         """Disconnect all. Returns the messages that were never acknowledged. Raises the first error
         of a listener that was met where nobody waited for it."""

@@ -76,6 +76,9 @@ class MemoryTransport:
         self._stored.clear()
         return stored
 
+    def stranded(self) -> list[Message]:
+        return []
+
     async def close(self, timeout_s: float) -> list[Message]:
         return self.discard()
 

@@ -139,6 +139,10 @@ class NativeTransport:
         """As `Transport.discard`."""
         return [message for session in self._sessions for message in session.discard()]
 
+    def stranded(self) -> list[Message]:
+        """As `Transport.stranded`."""
+        return [message for session in self._sessions for message in session.stranded()]
+
     @property
     def online(self) -> int:
         """Vehicles that are connected now."""

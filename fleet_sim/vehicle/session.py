@@ -253,6 +253,10 @@ class Session:
         self._store.clear()
         return stored
 
+    def stranded(self) -> list[Message]:
+        """What is in flight on a connection that is gone; nothing while there is one."""
+        return [] if self.state is State.ONLINE else list(self._inflight.values())
+
     def adopt(self, packet_id: int, message: Message) -> None:
         """A message that the caller sent by itself while the session was `idle`, under an id of its
         own, and that is not acknowledged: from now on it is in flight as any other."""

@@ -95,8 +95,12 @@ def test_nothing_is_lost_or_overtaken_when_the_radio_goes(kind: Kind, place: Pla
         transport, seen = await rig.connected(kind, *at, prefix="cut", tls=place.tls)
         for token in range(30):
             transport.publish(0, message(token, topic="cut/t"))
+        assert transport.stranded() == []
         transport.sever(0, "no radio")
         assert seen.offline == [(0, "no radio")]
+        out = [m.token for m in transport.stranded()]
+        assert out
+        assert out == list(range(len(out)))
         for token in range(30, 40):
             transport.publish(0, message(token, topic="cut/t"))
         under_way, stored = transport.backlog()
@@ -109,6 +113,7 @@ def test_nothing_is_lost_or_overtaken_when_the_radio_goes(kind: Kind, place: Pla
         once_each(seen.acked)
         assert first_heard(ear) == list(range(40))
         assert transport.backlog() == (0, 0)
+        assert transport.stranded() == []
         assert transport.failures == {"no radio": 1}
         assert await transport.close(2.0) == []
 

@@ -118,6 +118,38 @@ async def test_a_drain_whose_time_is_up_sends_nothing_more_and_waits_for_what_is
     assert ((columns.cause == DropCause.SHUTDOWN) == (columns.sent_ns == 0)).all()
 
 
+class Cutting(SlowBroker):
+    """Acknowledges nothing any more, and its connection is gone when `gone`."""
+
+    gone = False
+
+    def backlog(self) -> tuple[int, int]:
+        return int(bool(self._waiting)), max(0, len(self._waiting) - 1)
+
+    def stranded(self) -> list[Message]:
+        return self._waiting[:1] if self.gone else []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_only_a_connection_that_is_gone_explains_what_was_sent_and_not_answered(
+    gone: bool,
+) -> None:
+    clock, scenario = JumpClock(), loads(SCENARIO)
+    shard = Shard(
+        scenario, World(scenario), run="r1", clock=clock,
+        make_transport=lambda listener: Cutting(7, listener, clock),
+    )  # fmt: skip
+    await shard.connect(1.0)
+    await shard.run()
+    await shard.drain(1.0)
+    shard.transport.gone = gone
+    await shard.close(1.0)
+    columns = shard.ledger.columns()
+    sent = columns.sent_ns != 0
+    assert sent.sum() == 1
+    assert columns.cause[sent].tolist() == [DropCause.CUT_OFF if gone else DropCause.NONE]
+
+
 async def test_every_vehicle_sends_each_of_its_messages_once_in_order_and_on_time() -> None:
     clock, broker = JumpClock(), Broker()
     shard = build(clock, broker)

@@ -57,6 +57,9 @@ class Cutting:
     def discard(self) -> list[Any]:
         return []
 
+    def stranded(self) -> list[Any]:
+        return []
+
     async def close(self, timeout_s: float) -> list[Any]:
         return []
 

@@ -136,6 +136,18 @@ def test_what_is_discarded_was_stored_and_what_is_in_flight_still_waits() -> Non
     assert session.next_send() is None
 
 
+def test_what_is_in_flight_is_stranded_while_there_is_no_connection() -> None:
+    session = make(window=1)
+    online(session)
+    session.offer(message(1))
+    session.offer(message(2))
+    assert session.stranded() == []
+    session.lost(0.0)
+    assert session.stranded() == [message(1)]
+    online(session)
+    assert session.stranded() == []
+
+
 def test_a_full_socket_stores_until_it_takes_bytes_again() -> None:
     session = make()
     online(session)
