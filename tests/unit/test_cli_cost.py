@@ -25,7 +25,7 @@ def test_a_fleet_that_is_described() -> None:
     assert done.exit_code == 0, done.output
     work = Workload(vehicles=10_000, messages_per_s=10_000, sizes={600: 1.0}, hours=720)
     assert json.loads(done.output) == json.loads(msgspec.json.encode(estimate(work, "us-east-1")))
-    assert "$66,967.22" in call(*asked).output
+    assert "$67,433.78" in call(*asked).output
 
 
 def test_options_reach_the_workload() -> None:

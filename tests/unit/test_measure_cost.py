@@ -63,7 +63,7 @@ def test_the_example_of_the_docs_is_what_a_hand_calculates() -> None:
         "vehicles": messages * 2 / 1e6 * 0.625,
         "spots": messages * 0.2 * 2 / 1e6 * 0.625,
         "archive objects": messages / 500 / 1e3 * 0.005,
-        "counters": messages / 500 * 4 / 1e6 * 0.625,
+        "counters": messages / 500 * (1 + 0.2 + 8) * 2 / 1e6 * 0.625,
         "fleet health": (messages / 500 * 2 + 20_000) / 1e6 * 0.625,
         "archive reads": messages / 500 / 1e3 * 0.0004,
         "metric calls": messages / 500 / 100 * 3 / 1e3 * 0.01,

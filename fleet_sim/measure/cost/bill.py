@@ -21,8 +21,6 @@ UPDATE_MESSAGES = 14
 UPDATE_WRITES = 10
 """Write request units of one update in the campaign's tables."""
 UPDATE_QUEUE_REQUESTS = 6
-COUNTER_WRITES = 4
-"""Write request units of the counters by invocation: two items, in a transaction."""
 CLAIM_WRITES = 2
 """Write request units by archived object: fleet health takes it, and is done with it."""
 HEALTH_METRIC_CALLS = 3
@@ -151,7 +149,7 @@ def _quantities(work: Workload) -> Iterator[tuple[str, str, str, float]]:
     yield "Lambda", "duration", f"lambda_{work.architecture}", gb_s
     yield "DynamoDB", "vehicles", "dynamodb_write", work.vehicle_writes_per_s * seconds
     yield "DynamoDB", "spots", "dynamodb_write", work.spot_writes_per_s * seconds
-    yield "DynamoDB", "counters", "dynamodb_write", invocations * COUNTER_WRITES
+    yield "DynamoDB", "counters", "dynamodb_write", work.counter_writes_per_s * seconds
     yield "DynamoDB", "fleet health", "dynamodb_write", objects * CLAIM_WRITES + events
     yield "DynamoDB", "campaigns", "dynamodb_write", work.updates * UPDATE_WRITES
     # Eventually consistent: half a unit by 4 KB begun.

@@ -19,6 +19,12 @@ SHARD_RECORDS_PER_S, SHARD_BYTES_PER_S = 1_000, 1024 * KB
 HEADROOM = 0.8
 """Share of a shard that is planned with: partition keys do not spread evenly."""
 
+ONLINE_STEP_S = 10
+"""Those online are counted by the ten seconds in which they must be heard again."""
+CALL_ITEMS = 8
+"""Items of the counters among which calls of spots move: 7.0 of them in a batch of 2,000 records,
+5.2 in one of 500, of 100 vehicles in a small city."""
+
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Rates are of the whole fleet, averages over `hours`. Item sizes, archive bytes and spot
@@ -135,3 +141,17 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def spot_writes_per_s(self) -> float:
         """Write request units of the spot table, half of them its index's."""
         return self.messages_per_s * self.spots_per_message * 2 * math.ceil(self.spot_bytes / KB)
+
+    @property
+    def counter_writes_per_s(self) -> float:
+        """Write request units of the counters: each item that an invocation moves costs two, since
+        all are in one transaction.
+
+        One item has the fleet's charge. Two have who is online, and a vehicle moves from one to the
+        other when it is heard in another ten seconds than before. Calls of spots are in items by
+        when they fade: some `CALL_ITEMS` are in use, and a spot looked at leaves one for another.
+        """
+        online = 2 * min(1.0, self.vehicles / max(self.messages_per_s, 1e-12) / ONLINE_STEP_S)
+        moved = 2 * self.records * self.spots_per_message
+        calls = CALL_ITEMS * (1 - math.pow(1 - 1 / CALL_ITEMS, moved))
+        return self.invocations_per_s * (1 + online + calls) * 2
