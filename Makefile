@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check security constraints validate ota-table bench-ci bench-ci-baseline bench-micro soak scale clean
+.PHONY: help setup demo test check security constraints validate ota-table ota-live bench-ci bench-ci-baseline bench-micro soak scale clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ validate: setup  ## every check of the models at full sample size; writes docs/v
 
 ota-table: setup  ## rehearse every scenarios/ota_*.yaml with 10,000 vehicles; writes the table of docs/ota.md
 	$(BIN)/python -m fleet_sim.engine.ota_page docs/ota.md
+
+ota-live: setup  ## run every scenarios/ota_*.yaml over the local AWS, one after another (40 min); writes their tables of docs/ota.md
+	$(BIN)/python -m fleet_sim.engine.ota_page docs/ota.md --run reports/ota-$$(date -u +%Y%m%dT%H%M%S)
 
 bench-ci: setup  ## CPU and latency of the pipeline against the committed baseline; exit code 99 when slower
 	$(BIN)/fleet-sim bench ci $(BENCH)

@@ -1,33 +1,42 @@
-"""Writes the table of docs/ota.md: each scenario of an update, what had to hold, what was measured.
+"""Writes the tables of docs/ota.md: each update scenario, what had to hold, what was measured.
 
-python -m fleet_sim.engine.ota_page docs/ota.md
+python -m fleet_sim.engine.ota_page docs/ota.md                       rehearsed
+python -m fleet_sim.engine.ota_page docs/ota.md --live RUN_FOLDER...  of runs that are there
+python -m fleet_sim.engine.ota_page docs/ota.md --run FOLDER          of runs made now, into FOLDER
 """
 
+import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.ota_fleet import rehearse
+from fleet_sim.engine.ota_page_live import live_row, live_tables, run_all
+from fleet_sim.engine.ota_page_rows import (
+    MUST_BREAK,
+    VARIANTS,
+    Mark,
+    named,
+    outcome,
+    replace_between,
+    table,
+    told,
+    yes,
+)
 from fleet_sim.measure.ota import campaign_thresholds
 from fleet_sim.resources import data_dir
 from fleet_sim.scenario import scale_fleet
 
 VEHICLES = 10_000
-BEGIN, END = "<!-- rehearsals -->", "<!-- /rehearsals -->"
-VARIANTS = {
-    "ota_tampered": ("flipped_byte", "wrong_key", "wrong_length", "endless_data"),
-    "ota_replay": ("replay", "freeze", "mix_and_match", "rollback"),
-}
-"""Attacks that a scenario is rehearsed with, beside its own."""
-MUST_FAIL = frozenset({"ota_delayed_fault_no_soak"})
+REHEARSALS, LIVE = Mark("rehearsals"), Mark("live")
 
 
 class Row(NamedTuple):
     scenario: str
     held: bool
-    """Whether it came out as it had to: one has to break its thresholds."""
+    """Whether it came out as it had to: one has to break a threshold."""
     outcome: str
     thresholds: str
 
@@ -44,51 +53,48 @@ def row(path: Path, attack: str, vehicles: int) -> Row:
     scenario = scale_fleet(load_scenario(path, overrides=overrides), vehicles)
     found = rehearse(scenario)
     results = campaign_thresholds(scenario.conditions, found)
-    kept = found.sound and all(result.passed for result in results)
-    must_fail = path.stem in MUST_FAIL
-    told = [
-        f"`{r.metric.removeprefix('ota_')}` {_comparison(r.condition)}: "
-        + ("–" if r.observed is None else f"{r.observed:,.4g}")
-        + ("" if r.passed else " **broken**")
-        for r in results
-    ]
-    statuses = ", ".join(f"{count:,} {name}" for name, count in found.statuses.items())
-    reasons = ", ".join(name for name in found.reasons if name)
-    outcome = f"{found.state}: {statuses}" + (f" ({reasons})" if reasons else "")
-    name = f"`{path.stem}`" + (f", {attack.replace('_', ' ')}" if attack else "")
-    return Row(name, kept != must_fail, outcome, "; ".join(told))
+    broken = {result.metric for result in results if not result.passed}
+    return Row(
+        named(path.stem, attack),
+        found.sound and broken == MUST_BREAK.get(path.stem, frozenset()),
+        outcome(found),
+        told(results),
+    )
 
 
-def table(found: list[Row], vehicles: int) -> str:
-    lines = [f"Rehearsed with {vehicles:,} vehicles each.", ""]
-    lines += [
-        "| scenario | as it had to | on record | had to hold: measured |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {r.scenario} | {_yes(r)} | {r.outcome} | {r.thresholds} |" for r in found]
-    return "\n".join(lines)
+def rehearsal_table(found: Iterable[Row], vehicles: int) -> str:
+    head = ("scenario", "as it had to", "on record", "had to hold: measured")
+    body = [(r.scenario, yes(held=r.held), r.outcome, r.thresholds) for r in found]
+    return f"Rehearsed with {vehicles:,} vehicles each.\n\n{table(head, body)}"
 
 
-def write(page: Path, found: list[Row], vehicles: int) -> None:
-    """Replace what stands between the page's two marks. `ValueError` when it has none."""
-    text = page.read_text("utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page}: {BEGIN} and {END} are missing (allowed: both, in this order)")
-    page.write_text(f"{head}{BEGIN}\n{table(found, vehicles)}\n{END}{tail}", "utf-8")
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 99 when one did not come out as it had to."""
+    parser = argparse.ArgumentParser(prog="python -m fleet_sim.engine.ota_page")
+    parser.add_argument("page", type=Path)
+    parser.add_argument("--vehicles", type=int, default=VEHICLES, help="of each rehearsal")
+    parser.add_argument("--live", type=Path, nargs="+", metavar="RUN_FOLDER")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="run all of them into it")
+    asked = parser.parse_args(arguments)
+    if asked.live or asked.run:
+        return _live(asked.page, asked.live or run_all(asked.run))
+    rehearsed = list(rows(asked.vehicles))
+    replace_between(asked.page, REHEARSALS, rehearsal_table(rehearsed, asked.vehicles))
+    return 0 if all(each.held for each in rehearsed) else 99
 
 
-def _comparison(condition: str) -> str:
-    return condition.removeprefix("value").removeprefix("count")
-
-
-def _yes(row: Row) -> str:
-    return "yes" if row.held else "**no**"
+def _live(page: Path, folders: Iterable[Path]) -> int:
+    found, problems = [], []
+    for folder in folders:
+        try:
+            found.append(live_row(folder))
+        except ValueError as error:
+            problems.append(str(error))
+    sys.stderr.writelines(f"{problem}\n" for problem in problems)
+    if found:
+        replace_between(page, LIVE, live_tables(found))
+    return 0 if not problems and all(each.held for each in found) else 99
 
 
 if __name__ == "__main__":
-    how_many = int(sys.argv[2]) if len(sys.argv) > 2 else VEHICLES
-    found_rows = list(rows(how_many))
-    write(Path(sys.argv[1]), found_rows, how_many)
-    sys.exit(0 if all(each.held for each in found_rows) else 99)
+    sys.exit(main(sys.argv[1:]))
