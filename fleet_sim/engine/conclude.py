@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from fleet_sim.engine.backend import Collected
-from fleet_sim.engine.costing import DEFAULT_REGION, cost_of
+from fleet_sim.engine.costing import DEFAULT_REGION, cost_of, prices_of
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import qos0_of
 from fleet_sim.engine.judge import generator_figures, judge
@@ -29,7 +29,7 @@ from fleet_sim.measure.histogram import PERCENTILES, LatencyHistogram
 from fleet_sim.measure.junit import junit_xml
 from fleet_sim.measure.load import LoadResult
 from fleet_sim.measure.maphistory import MapHistory
-from fleet_sim.measure.ota import Campaigned, judge_campaign
+from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 from fleet_sim.measure.stages import (
     NsArray,
     service_histogram,
@@ -113,7 +113,9 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     )
     histograms = stage_histograms(columns.intended_ns, times)
     service = service_histogram(columns)
-    campaign = judge_campaign(outcome.campaign) if outcome.campaign is not None else None
+    campaign = (
+        judge_campaign(outcome.campaign, prices_of(outcome.region)) if outcome.campaign else None
+    )
     thresholds = {
         **(ALWAYS if audited else {}),
         **(ALWAYS_OF_CAMPAIGNS if campaign else {}),

@@ -8,6 +8,7 @@ import numpy as np
 
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.measure.cost import Estimate, RegionError, Workload, estimate
+from fleet_sim.measure.cost.prices import Prices, prices
 from fleet_sim.measure.ota import OtaReport
 from fleet_sim.measure.stages import NsArray, latencies_ns
 from fleet_sim.scenario import Scenario
@@ -18,6 +19,14 @@ SIZE_STEP = 16
 """Payloads are told in steps of so many bytes, rounded up."""
 FEW = 20
 """Messages that were seen stored, below which they say nothing of an invocation's duration."""
+
+
+def prices_of(region: str) -> Prices | None:
+    """None when the table has no such region."""
+    try:
+        return prices(region)
+    except RegionError:
+        return None
 
 
 def cost_of(

@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from fleet_sim.cloud.firmware import LIFE, Repository
-from fleet_sim.scenario.campaign import FACTORY_VERSION, Attack, Campaign
+from fleet_sim.scenario.campaign import FACTORY_VERSION, Campaign
 
 OLD_VERSION = "0.9.0"
 """Of the signed image that a replay brings."""
@@ -100,19 +100,6 @@ def serve(campaign: Campaign, model: str, now: dt.datetime, sent: int | None = N
             content = contents[old]
             release, sha256 = 1, _digest_of(content, old)
     return Served(bundle, target, version, release, length, sha256, trust, content)
-
-
-REASONS: dict[Attack, tuple[str, ...]] = {
-    "flipped_byte": ("hash",),
-    "wrong_key": ("signature",),
-    "wrong_length": ("wrong length",),
-    "endless_data": ("endless data",),
-    "replay": ("replay",),
-    "freeze": ("freeze",),
-    "mix_and_match": ("mix and match",),
-    "rollback": ("rollback",),
-}
-"""What a vehicle reports about each attack."""
 
 
 def _content(name: str, length: int | None) -> bytes | None:

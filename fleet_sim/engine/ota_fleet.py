@@ -15,6 +15,7 @@ import numpy as np
 
 from fleet_sim.contract.campaigns import CampaignRequest, Candidate, Image
 from fleet_sim.contract.jobs import FirmwareJob
+from fleet_sim.engine.costing import DEFAULT_REGION, prices_of
 from fleet_sim.engine.ota_attack import BROUGHT, INSTALLED, Served, serve
 from fleet_sim.engine.ota_check import CheckOnce
 from fleet_sim.engine.ota_draw import fates_of
@@ -29,14 +30,8 @@ from fleet_sim.engine.ota_manager import (
 from fleet_sim.engine.ota_truth import vehicle_truth
 from fleet_sim.engine.ota_vehicle import LATENCY_S, Hands, Truth, VehicleUpdate
 from fleet_sim.engine.preflight import PreflightError
-from fleet_sim.measure.ota import (
-    Campaigned,
-    CampaignRecord,
-    Decision,
-    OtaReport,
-    VehicleTruth,
-    judge_campaign,
-)
+from fleet_sim.measure.ota import CampaignRecord, Decision, OtaReport, VehicleTruth
+from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 from fleet_sim.models import RadioPreset
 from fleet_sim.scenario import Scenario
 from fleet_sim.vehicle.ota_table import Conditions, Persisted
@@ -182,7 +177,7 @@ class Rehearsal:
             self.now_s, _, call = heapq.heappop(self._queue)
             call()
             self._notice_changes()
-        return judge_campaign(self.compared())
+        return judge_campaign(self.compared(), prices_of(DEFAULT_REGION))
 
     # -- the service ------------------------------------------------------------------------------
 

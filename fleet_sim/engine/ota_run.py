@@ -18,7 +18,8 @@ from fleet_sim.engine.ota_live import Brought
 from fleet_sim.engine.ota_manager import campaign_request
 from fleet_sim.engine.progress import ConsoleSteps, Steps
 from fleet_sim.engine.supervisor import Supervisor
-from fleet_sim.measure.ota import Campaigned, CampaignRecord, Decision, VehicleTruth
+from fleet_sim.measure.ota import CampaignRecord, Decision, VehicleTruth
+from fleet_sim.measure.ota_judge import Campaigned
 from fleet_sim.scenario import Scenario
 from fleet_sim.world.firmware import firmware_of
 

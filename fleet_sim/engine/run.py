@@ -50,7 +50,7 @@ from fleet_sim.engine.progress import ConsoleSteps, LiveView
 from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.engine.worker import Job, Worker, bug_handler, job_of
-from fleet_sim.measure.ota import Campaigned
+from fleet_sim.measure.ota_judge import Campaigned
 from fleet_sim.measure.summary import Summary
 from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
 from fleet_sim.transport import ConnectError, Kind, LinkSettings, check_settings, check_transport

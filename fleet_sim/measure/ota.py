@@ -4,23 +4,25 @@ Times are simulated seconds after the run's beginning, so that they compare with
 durations; the gate's reaction is the backend's own work and is measured by its clock.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
-import numpy as np
 
-from fleet_sim.contract.campaigns import FINAL, Target
+from fleet_sim.contract.campaigns import Target
 from fleet_sim.measure.thresholds import ThresholdResult, evaluate
 
-GB = 1e9
-MESSAGE_USD = 1.0 / 1e6
-"""AWS IoT Core, a message of up to 5 KB, us-east-1."""
-JOB_USD = 0.003
-"""AWS IoT Device Management, an execution of a job, us-east-1."""
-OUT_USD_PER_GB = 0.09
-"""Amazon S3, data out to the internet, us-east-1, first 10 TB a month."""
+REASONS: dict[str, tuple[str, ...]] = {
+    "flipped_byte": ("hash",),
+    "wrong_key": ("signature",),
+    "wrong_length": ("wrong length",),
+    "endless_data": ("endless data",),
+    "replay": ("replay",),
+    "freeze": ("freeze",),
+    "mix_and_match": ("mix and match",),
+    "rollback": ("rollback",),
+}
+"""What a vehicle has to report about each attack."""
 
 
 class VehicleTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +36,10 @@ class VehicleTruth(msgspec.Struct, frozen=True, kw_only=True):
     """... and the one that is committed at the end."""
     boots: bool = True
     """Whether what is committed boots."""
-    writes: int = 0
-    """Most often that one release was written whole."""
-    commits: int = 0
+    writes: dict[int, int] = {}
+    """Release → how often it was written whole, ..."""
+    commits: dict[int, int] = {}
+    """... and how often it was committed."""
     started_s: float | None = None
     """First step of its first job."""
     installed_s: float | None = None
@@ -68,6 +71,10 @@ class Decision(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+STOPS = frozenset({"gate abort", "gate pause", "abort", "pause"})
+"""Actions of the audit log that stop new starts."""
+
+
 class CampaignRecord(msgspec.Struct, frozen=True):
     """What the backend has on record."""
 
@@ -90,6 +97,38 @@ class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bad: int
     in_truth_bad: int
     """Vehicles of it whose new image failed, whatever the backend knows."""
+
+
+class Installs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One release, over all vehicles."""
+
+    release: int
+    written: int
+    """Vehicles that wrote it whole."""
+    committed: int
+    """Vehicles that boot it from then on."""
+    most: int
+    """Most often that one vehicle wrote it: 1, or something was installed twice."""
+
+
+Untruth = Literal["false success", "false failure", "stuck", "does not boot", "installed twice"]
+
+
+class Contradiction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A vehicle with which something is wrong."""
+
+    vin: str
+    what: Untruth
+    status: str
+    """On record, ..."""
+    attempt: int
+    reason: str
+    runs: str
+    """... and in truth."""
+
+
+MOST_CONTRADICTIONS = 20
+"""Of these vehicles in a summary; `ota.parquet` has every vehicle."""
 
 
 class OtaReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,8 +174,9 @@ class OtaReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     done_99_s: float | None
     requests: int
     """Of vehicles to the Jobs service."""
-    cost_usd: float
-    """Of messages, job executions and downloads, at list prices."""
+    cost_usd: float | None
+    """Of messages, job executions and downloads, at the list prices of `priced`; null when the
+    table has none of the region."""
     waves: list[Wave]
     first_bad_s: float | None
     """First image that failed, in truth."""
@@ -150,6 +190,16 @@ class OtaReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Notified, started, installed and failed at the moment of the decision; empty without one."""
     decisions: list[Decision]
     simulated_s: float = 0.0
+    truth: dict[str, dict[str, int]] = {}
+    """By status on record: vehicles by what is true of them, a version or `does not boot`."""
+    installs: list[Installs] = []
+    """By release that any vehicle wrote."""
+    contradictions: list[Contradiction] = []
+    """The first of them, by VIN."""
+    speed: float | None = None
+    """Simulated seconds a second of the backend's clock; null in summaries of before."""
+    priced: str = ""
+    """Region and date of the prices: `us-east-1, 2026-10-31`."""
 
     @property
     def sound(self) -> bool:
@@ -190,7 +240,8 @@ class OtaReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         succeeded = self.statuses.get("succeeded", 0)
         if succeeded:
             found["ota_requests_each"] = {"value": self.requests / succeeded}
-            found["ota_cost_each_usd"] = {"value": self.cost_usd / succeeded}
+            if self.cost_usd is not None:
+                found["ota_cost_each_usd"] = {"value": self.cost_usd / succeeded}
         for name in ("notified", "started", "installed", "failed"):
             if self.exposed:
                 found[f"ota_exposed{{kind:{name}}}"] = {"count": self.exposed[name]}
@@ -226,156 +277,9 @@ METRICS = (
 """Names of all that a campaign measures."""
 
 
-class Campaigned(NamedTuple):
-    """What is compared."""
-
-    version: str
-    """That the campaign brings."""
-    attack: str
-    truths: Sequence[VehicleTruth]
-    """One a vehicle, by index."""
-    record: CampaignRecord
-    vehicle_of: Callable[[str], int]
-    """A thing's index in the fleet."""
-    speed: float
-    """Simulated seconds a second of the backend's clock."""
-    simulated_s: float
-
-
-def judge_campaign(seen: Campaigned) -> OtaReport:
-    """Compare."""
-    truths, record = seen.truths, seen.record
-    new = seen.version
-    eligible = sum(truth.had != new for truth in truths)
-    runs = [truth.runs == new for truth in truths]
-    statuses: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    false_success = false_failure = stuck = notified = 0
-    sizes: Counter[int] = Counter()
-    bad_in_truth: Counter[int] = Counter()
-    for target in record.targets:
-        i = seen.vehicle_of(target.thing)
-        truth = truths[i]
-        statuses[target.status] += 1
-        notified += target.attempt > 0
-        sizes[target.wave] += 1
-        bad_in_truth[target.wave] += truth.bad_boot_s is not None or truth.broken_s is not None
-        false_success += target.status == "succeeded" and not runs[i]
-        false_failure += target.status in FINAL and target.status != "succeeded" and runs[i]
-        stuck += target.attempt > 0 and target.status not in FINAL
-        if target.status in ("failed", "rejected"):
-            reasons[target.reason] += 1
-    times = sorted(t.installed_s for t in truths if t.installed_s is not None)
-    downloaded = sum(truth.downloaded for truth in truths)
-    requests = sum(truth.requests for truth in truths)
-    reaction = _reaction(seen)
-    executions = sum(target.attempt for target in record.targets)
-    return OtaReport(
-        vehicles=len(truths),
-        eligible=eligible,
-        state=record.state,
-        statuses=dict(sorted(statuses.items())),
-        reasons=dict(reasons.most_common()),
-        attack=seen.attack,
-        runs_new=sum(runs),
-        notified=notified,
-        started=sum(truth.started_s is not None for truth in truths),
-        false_success=false_success,
-        false_failure=false_failure,
-        stuck=stuck,
-        unbootable=sum(not truth.boots for truth in truths),
-        installed_twice=sum(truth.writes > 1 for truth in truths),
-        attack_installed=sum(t.writes > 0 for t in truths) if seen.attack != "none" else 0,
-        violations=sum(truth.violations for truth in truths),
-        bad_boots=sum(truth.bad_boot_s is not None for truth in truths),
-        broken_later=sum(truth.broken_s is not None for truth in truths),
-        retries=sum(max(0, target.attempt - 1) for target in record.targets),
-        downloaded_gb=downloaded / GB,
-        wasted_gb=sum(truth.wasted for truth in truths) / GB,
-        resumed_gb=sum(truth.resumed for truth in truths) / GB,
-        done_50_s=_time(times, 0.50, eligible),
-        done_95_s=_time(times, 0.95, eligible),
-        done_99_s=_time(times, 0.99, eligible),
-        requests=requests,
-        # An answer to each request, and a notice an execution.
-        cost_usd=(2 * requests + executions) * MESSAGE_USD
-        + executions * JOB_USD
-        + downloaded / GB * OUT_USD_PER_GB,
-        waves=[
-            Wave(w.get("size", sizes[k]), w["completed"], w["bad"], bad_in_truth[k])
-            for k, w in enumerate(record.waves)
-        ],
-        first_bad_s=reaction.first_bad_s,
-        report_s=reaction.report_s,
-        decision_s=reaction.decision_s,
-        last_start_s=reaction.last_start_s,
-        exposed=reaction.exposed,
-        decisions=record.decisions,
-        simulated_s=seen.simulated_s,
-    )
-
-
-STOPS = frozenset({"gate abort", "gate pause", "abort", "pause"})
-"""Actions of the audit log that stop new starts."""
-
-
-class _Reaction(NamedTuple):
-    first_bad_s: float | None
-    report_s: float | None
-    decision_s: float | None
-    last_start_s: float | None
-    exposed: dict[str, int]
-
-
-def _reaction(seen: Campaigned) -> _Reaction:
-    """How long it took from the first image that failed to the last start, and who was exposed."""
-    truths, record, speed = seen.truths, seen.record, seen.speed
-    bad = [s for t in truths for s in (t.bad_boot_s, t.broken_s) if s is not None]
-    first_bad_s = min(bad, default=None)
-    stopped = [d.t_s for d in record.decisions if d.action in STOPS]
-    decided_s = min(stopped, default=None)
-    report_s = decision_s = last_start_s = None
-    exposed: dict[str, int] = {}
-    if record.first_bad_s is not None:
-        if first_bad_s is not None:
-            report_s = max(0.0, record.first_bad_s - first_bad_s / speed)
-        if decided_s is not None:
-            decision_s = max(0.0, decided_s - record.first_bad_s)
-    if decided_s is not None:
-        at_s = decided_s * speed
-        started = [t.started_s for t in truths if t.started_s is not None]
-        last_start_s = max(0.0, max(started, default=0.0) / speed - decided_s)
-        exposed = {
-            "notified": sum(t.attempt > 0 for t in record.targets),
-            "started": sum(s <= at_s for s in started),
-            "installed": sum(t.installed_s is not None and t.installed_s <= at_s for t in truths),
-            "failed": sum(s <= at_s for s in bad),
-        }
-    return _Reaction(first_bad_s, report_s, decision_s, last_start_s, exposed)
-
-
 def campaign_thresholds(
     thresholds: Mapping[str, Sequence[str]], report: OtaReport
 ) -> list[ThresholdResult]:
     """Those of a scenario that are about its campaign."""
     mine = {name: conditions for name, conditions in thresholds.items() if name[:4] == "ota_"}
     return evaluate(mine, report.metrics())
-
-
-def _time(times: Sequence[float], share: float, of: int) -> float | None:
-    rank = int(np.ceil(share * of))
-    return times[rank - 1] if 0 < rank <= len(times) else None
-
-
-def growth(truths: Sequence[VehicleTruth], t_s: Sequence[float]) -> dict[str, list[int]]:
-    """How many had begun, run the new image, and had failed, at each of these times."""
-    kinds = {
-        "started": [t.started_s for t in truths],
-        "installed": [t.installed_s for t in truths],
-        "failed": [t.bad_boot_s if t.bad_boot_s is not None else t.broken_s for t in truths],
-    }
-    at = np.asarray(t_s)
-    return {
-        name: np.searchsorted(np.sort([s for s in found if s is not None]), at, "right").tolist()
-        for name, found in kinds.items()
-    }

@@ -13,6 +13,7 @@ from fleet_sim.measure import citymap, maphistory
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary, from_json
 from fleet_sim.report.ledger import LedgerGrids, read_grids
+from fleet_sim.report.ota_waves import WaveTimes, read_waves
 
 FloatArray = NDArray[np.float64]
 
@@ -53,6 +54,8 @@ class RunFolder:
     """The map while the run went on; its spots are `city`'s."""
     grids: LedgerGrids | Missing
     """What the ledger comes to."""
+    waves: list[WaveTimes] | Missing
+    """Of an update campaign."""
 
 
 def read(path: Path) -> RunFolder:
@@ -74,6 +77,7 @@ def read(path: Path) -> RunFolder:
         city,
         _history(path / "map_history.json", city),
         _grids(path / "ledger.parquet"),
+        _waves(path / "ota.parquet"),
     )
 
 
@@ -143,5 +147,14 @@ def _grids(path: Path) -> LedgerGrids | Missing:
         return "This run wrote no ledger.parquet."
     try:
         return read_grids(path)
+    except ValueError as error:
+        return f"{error}."
+
+
+def _waves(path: Path) -> list[WaveTimes] | Missing:
+    if not path.is_file():
+        return "This run wrote no ota.parquet."
+    try:
+        return read_waves(path)
     except ValueError as error:
         return f"{error}."

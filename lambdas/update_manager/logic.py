@@ -222,9 +222,9 @@ def _progress(
         if verdict == "open":
             continue
         if verdict == "failed":
-            reason = f"wave {wave.wave}: {wave.bad} of {wave.completed} completed have failed"
+            reason = f"wave {wave.wave + 1}: {wave.bad} of {wave.completed} completed have failed"
         else:
-            reason = f"wave {wave.wave}: only {wave.completed} of {wave.size} have answered"
+            reason = f"wave {wave.wave + 1}: only {wave.completed} of {wave.size} have answered"
         abort = verdict == "failed" and campaign.plan.gate.on_failure == "abort"
         event = Event.GATE_ABORTED if abort else Event.GATE_PAUSED
         campaign = advance(campaign, event, now_s, reason)
@@ -246,7 +246,8 @@ def _progress(
 
 
 def _numbers(counts: WaveCounts) -> str:
-    return f"wave {counts.wave}: {counts.completed} of {counts.size} completed, {counts.bad} failed"
+    done = f"{counts.completed} of {counts.size} completed, {counts.bad} failed"
+    return f"wave {counts.wave + 1}: {done}"
 
 
 def _cancel(campaign: Campaign, targets: Iterable[Target], now_s: float) -> Iterator[Command]:

@@ -272,7 +272,7 @@ async def test_a_bad_canary_stops_it_before_the_next_wave(
         assert call(outputs, operator, "POST", "/campaigns", asked)[0] == 201
         seen = await until(outputs, operator, "bad", lambda view: view.state == "aborted")
         await asyncio.sleep(3)  # longer than a turn: nothing starts any more
-    assert (seen.state, seen.reason) == ("aborted", "wave 0: 1 of 1 completed have failed")
+    assert (seen.state, seen.reason) == ("aborted", "wave 1: 1 of 1 completed have failed")
     assert sum(len(device.jobs) for device in devices) == 1
     _, body = call(outputs, operator, "GET", "/campaigns/bad/vehicles")
     vehicles = msgspec.json.decode(body, type=TargetPage).vehicles

@@ -5,7 +5,7 @@ import pytest
 from ota_shard import Joined
 
 from fleet_sim.contract.jobs import jobs_topic
-from fleet_sim.engine.ota_attack import REASONS
+from fleet_sim.measure.ota import REASONS
 
 TEXT = """
 name: live
@@ -50,7 +50,7 @@ async def test_each_attack_on_real_bytes_is_rejected_for_its_reason(attack: str)
     await joined.run()
     assert set(joined.statuses()) == {"REJECTED"}
     told = {joined.service.details(v, joined.job_id)["reason"] for v in joined.shard.vins}
-    assert tuple(told) == REASONS[attack]  # type: ignore[index]
+    assert tuple(told) == REASONS[attack]
     assert joined.shard.updates is not None
     for truth in joined.shard.updates.truths.values():
         assert not truth.slots.writes

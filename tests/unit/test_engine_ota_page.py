@@ -10,7 +10,8 @@ from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.ota_page import LIVE, REHEARSALS, Row, main, rehearsal_table
 from fleet_sim.engine.ota_page_live import live_row, live_tables, run_all
 from fleet_sim.engine.ota_page_rows import MUST_BREAK, VARIANTS, replace_between
-from fleet_sim.measure.ota import Campaigned, CampaignRecord, VehicleTruth, judge_campaign
+from fleet_sim.measure.ota import CampaignRecord, VehicleTruth
+from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 from fleet_sim.measure.summary import EXIT_CODES, Summary, to_json
 from fleet_sim.measure.thresholds import evaluate
 from fleet_sim.resources import data_dir
@@ -61,7 +62,7 @@ class TestLive:
             for i in range(2)
         ]
         record = CampaignRecord("aborted", "", [], [])
-        campaign = judge_campaign(Campaigned("2", "none", truths, record, int, 60.0, 100.0))
+        campaign = judge_campaign(Campaigned("2", "none", truths, record, int, 60.0, 100.0), None)
         results = evaluate(
             {"ota_started_share": ("value<=0.5",), "ota_unbootable": ("count==0",)},
             campaign.metrics(),

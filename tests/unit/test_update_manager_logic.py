@@ -163,7 +163,7 @@ class TestGate:
         finish(service, [canary], "FAILED", 1.0, "boot")
         service.due(2.0)
         assert service.campaign.state == "aborted"
-        assert service.campaign.reason == "wave 0: 1 of 1 completed have failed"
+        assert service.campaign.reason == "wave 1: 1 of 1 completed have failed"
 
     def test_a_wave_in_which_nobody_answers_is_no_evidence(self) -> None:
         service = campaign(10, waves={"shares": [0.5, 1.0]}, timeouts={"unreached_s": 100})
