@@ -63,7 +63,6 @@ class StackOutputs(msgspec.Struct, frozen=True):
     health_function: str
     presence_table: str
     flags_table: str
-    update_queue_url: str
     """Vehicles that need an update: `contract.health.UpdateFlag` as JSON."""
     alarm_topic: str
     """ARN of the SNS topic that hears of every alarm's changes."""
@@ -275,7 +274,6 @@ def _stack_outputs(target: Target, found: Mapping[str, str]) -> StackOutputs:
             health_function=found["FleetHealth"],
             presence_table=found["PresenceTable"],
             flags_table=found["FlagsTable"],
-            update_queue_url=found["UpdateQueueUrl"],
             alarm_topic=found["AlarmTopic"],
             campaigns_url=found["CampaignsUrl"].rstrip("/"),
             campaigns_table=found["CampaignsTable"],

@@ -76,10 +76,7 @@ class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UpdateFlag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A vehicle that runs an older firmware than is current and has charge enough for an update.
-
-    It is the body of a message in the update queue too: one for each vehicle and firmware.
-    """
+    """A vehicle that runs an older firmware than is current and has charge enough for an update."""
 
     vin: Vin
     wanted: Version

@@ -10,6 +10,7 @@ import msgspec
 from aws_lambda_powertools.event_handler import Response
 
 from fleet_sim.contract import Problem
+from fleet_sim.contract.http import problem_parts
 
 LIVE_S, STILL_S = 1, 300
 """How long an answer may be kept: of what vehicles change, and of what a deployment changes."""
@@ -38,9 +39,4 @@ def _matches(asked: str, etag: str) -> bool:
 
 
 def problem(document: Problem, **headers: str) -> Response[str]:
-    return Response(
-        status_code=document.status,
-        content_type="application/problem+json",
-        body=msgspec.json.encode(document).decode(),
-        headers={"Cache-Control": "no-store", **headers},
-    )
+    return Response(**problem_parts(document, **headers))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -18,6 +17,7 @@ from api.problems import ProblemError, not_found
 from api.queries import BoxQuery, NearQuery
 from api.walking import straight_m
 from fleet_sim.contract import FleetSummary, Health, Problem, Spot, SpotPage, VehiclePage, counters
+from fleet_sim.contract.http import UNEXPECTED, request_line
 from fleet_sim.contract.trends import ALL_STREETS
 
 logger = Logger()
@@ -197,15 +197,10 @@ def no_route(_: NotFoundError) -> Response[str]:
 @app.exception_handler(Exception)  # type: ignore[untyped-decorator]
 def unexpected(error: Exception) -> Response[str]:
     logger.exception("unexpected error", exc_info=error)
-    return answers.problem(Problem(HTTPStatus(500).phrase, 500, "the error was logged"))
+    return answers.problem(UNEXPECTED)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     answer: dict[str, Any] = app.resolve(event, context)
-    logger.info(
-        "request",
-        method=event.get("requestContext", {}).get("http", {}).get("method"),
-        path=event.get("rawPath"),
-        status=answer.get("statusCode"),
-    )
+    logger.info("request", **request_line(event, answer))
     return answer

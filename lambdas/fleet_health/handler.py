@@ -30,12 +30,7 @@ def _health() -> Health:
         cloudwatch=boto3.client("cloudwatch", config=config),
         claims=Claims(dynamodb, os.environ["OBJECTS_TABLE"]),
         presences=PresenceTable(dynamodb, os.environ["PRESENCE_TABLE"]),
-        flags=Flags(
-            dynamodb,
-            boto3.client("sqs", config=config),
-            os.environ["FLAGS_TABLE"],
-            os.environ["UPDATE_QUEUE_URL"],
-        ),
+        flags=Flags(dynamodb, os.environ["FLAGS_TABLE"]),
         wanted=os.environ["CURRENT_FIRMWARE"],
         min_soc=float(os.environ["UPDATE_MIN_SOC"]),
         now_ms=lambda: int(time.time() * 1e3),

@@ -20,8 +20,6 @@ _WRITE = 25
 """Requests of a BatchWriteItem."""
 _TRANSACTION = 99
 """Vehicles of a TransactWriteItems: it takes 100, and the counts are one."""
-_SEND = 10
-"""Messages of a SendMessageBatch."""
 _ATTEMPTS = 6
 KEPT_S = 7 * 86_400
 """How long it is known that an object was counted: longer than an event can be delivered late."""
@@ -141,15 +139,13 @@ class PresenceTable:
 
 
 class Flags:
-    """Vehicles that need an update, and the queue that hears of each once a firmware.
+    """Vehicles that need an update: who plans a campaign reads them from the table.
 
-    A vehicle's flag is read once a process, and then known. After a crash between the two writes,
-    and when two processes see a vehicle first at once, the queue hears of it twice.
+    A vehicle's flag is read once a process, and then known.
     """
 
-    def __init__(self, dynamodb: Any, sqs: Any, table: str, queue_url: str) -> None:
-        self._dynamodb, self._sqs = dynamodb, sqs
-        self._table, self._queue_url = table, queue_url
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb, self._table = dynamodb, table
         self._known: dict[str, str] = {}
         """Vehicle → the firmware it is flagged for, or nothing."""
 
@@ -159,7 +155,6 @@ class Flags:
         self._learn([*(flag.vin for flag in wanted), *current])
         new = [flag for flag in wanted if self._known[flag.vin] != flag.wanted]
         old = [vin for vin in current if self._known[vin]]
-        self._send(new)
         items: list[AttributeMap] = [
             {"vin": {"S": flag.vin}, "flag": text_attribute(flag)} for flag in new
         ]
@@ -177,16 +172,6 @@ class Flags:
                 text = items[vin]["flag"]["S"] if vin in items else None
                 flag = None if text is None else msgspec.json.decode(text, type=UpdateFlag)
                 self._known[vin] = flag.wanted if flag else ""
-
-    def _send(self, flags: Sequence[UpdateFlag]) -> None:
-        for part in _chunks(flags, _SEND):
-            entries = [
-                {"Id": str(at), "MessageBody": msgspec.json.encode(flag).decode()}
-                for at, flag in enumerate(part)
-            ]
-            answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-            if failed := answer.get("Failed"):
-                raise StoreError(f"{self._queue_url}: {failed[0].get('Message')}")
 
 
 def _presence(text: str | None) -> Presence | None:

@@ -33,6 +33,7 @@ from fleet_sim.contract.campaigns import (
     TargetPage,
     plan_of,
 )
+from fleet_sim.contract.http import UNEXPECTED, fresh_parts, problem_parts, request_line
 from update_manager import clients, logic, views
 from update_manager.driver import broken
 from update_manager.handler import start_machine
@@ -236,13 +237,12 @@ def _shown(campaign: Campaign, status: HTTPStatus = HTTPStatus.OK) -> Response[s
     return _json(views.view(campaign, _targets(campaign)), status)
 
 
-def _json(body: msgspec.Struct, status: int = 200, kind: str = "json") -> Response[str]:
-    return Response(
-        status_code=int(status),
-        content_type=f"application/{kind}",
-        body=msgspec.json.encode(body).decode(),
-        headers={"Cache-Control": "no-store"},
-    )
+def _json(body: msgspec.Struct, status: int = 200) -> Response[str]:
+    return Response(**fresh_parts(body, status))
+
+
+def _problem(problem: Problem) -> Response[str]:
+    return Response(**problem_parts(problem))
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -250,29 +250,23 @@ def _json(body: msgspec.Struct, status: int = 200, kind: str = "json") -> Respon
 
 @app.exception_handler(ProblemError)  # type: ignore[untyped-decorator]
 def problem_answer(error: ProblemError) -> Response[str]:
-    return _json(error.problem, error.problem.status, "problem+json")
+    return _problem(error.problem)
 
 
 @app.not_found
 def no_route(_: NotFoundError) -> Response[str]:
     event = app.current_event
     detail = f"{event.http_method} {event.path} is nothing that is answered here"
-    return _json(Problem("Not found", 404, detail), 404, "problem+json")
+    return _problem(Problem("Not found", 404, detail))
 
 
 @app.exception_handler(Exception)  # type: ignore[untyped-decorator]
 def unexpected(error: Exception) -> Response[str]:
     logger.exception("unexpected error", exc_info=error)
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return _json(Problem(status.phrase, status, "the error was logged"), status, "problem+json")
+    return _problem(UNEXPECTED)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     answer: dict[str, Any] = app.resolve(event, context)
-    logger.info(
-        "request",
-        method=event.get("requestContext", {}).get("http", {}).get("method"),
-        path=event.get("rawPath"),
-        status=answer.get("statusCode"),
-    )
+    logger.info("request", **request_line(event, answer))
     return answer

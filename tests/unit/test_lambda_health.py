@@ -181,8 +181,7 @@ class Rig:
     def __init__(self, wanted: str = "") -> None:
         self.s3, self.cloudwatch = boto3.client("s3"), Cloudwatch()
         self.s3.create_bucket(Bucket="data")
-        sqs, self._dynamodb = boto3.client("sqs"), boto3.client("dynamodb")
-        self.queue = sqs.create_queue(QueueName="updates")["QueueUrl"]
+        self._dynamodb = boto3.client("dynamodb")
         self.now_ms = NOW_MS
         self.presences = PresenceTable(self._dynamodb, "presence", lambda _: None)
         self.health = Health(
@@ -190,7 +189,7 @@ class Rig:
             cloudwatch=self.cloudwatch,
             claims=Claims(self._dynamodb, "objects"),
             presences=self.presences,
-            flags=Flags(self._dynamodb, sqs, "flags", self.queue),
+            flags=Flags(self._dynamodb, "flags"),
             wanted=wanted,
             min_soc=0.3,
             now_ms=lambda: self.now_ms,
@@ -202,15 +201,9 @@ class Rig:
         detail = {"bucket": {"name": "data"}, "object": {"key": f"telemetry/{name}", "size": 1}}
         return json.dumps({"source": "aws.s3", "detail": detail})
 
-    def sent(self) -> list[UpdateFlag]:
-        answer = boto3.client("sqs").receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
-        return [
-            msgspec.json.decode(message["Body"], type=UpdateFlag)
-            for message in answer.get("Messages", ())
-        ]
-
-    def flagged(self) -> set[str]:
-        return {item["vin"]["S"] for item in self._dynamodb.scan(TableName="flags")["Items"]}
+    def flagged(self) -> list[UpdateFlag]:
+        items = self._dynamodb.scan(TableName="flags")["Items"]
+        return [msgspec.json.decode(item["flag"]["S"], type=UpdateFlag) for item in items]
 
 
 @pytest.mark.usefixtures("aws")
@@ -248,23 +241,25 @@ class TestObjects:
 
 @pytest.mark.usefixtures("aws")
 class TestFlags:
-    def test_a_vehicle_is_queued_once_and_its_flag_goes_with_the_update(self) -> None:
+    def test_a_vehicle_is_flagged_once_and_its_flag_goes_with_the_update(self) -> None:
         rig = Rig("1.1.0")
+        flag = UpdateFlag(VIN, "1.1.0", "1.0.0", 0.5, NOW_MS)
         for name, fw in (("1", "1.0.0"), ("2", "1.0.0")):
             outcome = rig.health.archived(
                 {name: rig.store(name, archive(record(int(name), fw=fw)))}, 1_000
             )
             assert outcome.failed == {}
-        assert rig.sent() == [UpdateFlag(VIN, "1.1.0", "1.0.0", 0.5, NOW_MS)]
-        assert rig.flagged() == {VIN}
+            rig.now_ms += 1
+        assert rig.flagged() == [flag]
         # Another process, which knows of no flag: it reads it.
         again = Rig("1.1.0")
+        again.now_ms += 2
         again.health.archived({"3": again.store("3", archive(record(3, fw="1.0.0")))}, 1_000)
-        assert again.sent() == []
+        assert again.flagged() == [flag]
         again.health.archived({"0": again.store("0", archive(record(5, fw="")))}, 1_000)
-        assert again.flagged() == {VIN}
+        assert again.flagged() == [flag]
         again.health.archived({"4": again.store("4", archive(record(4, fw="1.1.0")))}, 1_000)
-        assert again.flagged() == set()
+        assert again.flagged() == []
 
 
 def lifecycle(version: int, kind: str, vin: str = VIN, **more: Any) -> str:
