@@ -14,15 +14,14 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 
 from fleet_sim.cloud.target import Target
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     AuditEntry,
     AuditLog,
-    CampaignRequest,
     CampaignView,
-    Fault,
     TargetPage,
 )
-from fleet_sim.contract.campaigns import Target as VehicleRecord
+from fleet_sim.contract.campaign_records import Target as VehicleRecord
+from fleet_sim.contract.campaigns import CampaignRequest, Fault
 
 _T = TypeVar("_T")
 _SERVICE = "execute-api"

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     IN_PROGRESS_METRIC,
     METRICS_NAMESPACE,
     SUCCESS_RATE_METRIC,

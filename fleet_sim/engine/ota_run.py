@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from fleet_sim.cloud.campaigns import CampaignError, Campaigns
-from fleet_sim.contract.campaigns import ENDED, CampaignView, Candidate, Image
+from fleet_sim.contract.campaign_records import ENDED, CampaignView
+from fleet_sim.contract.campaigns import Candidate, Image
 from fleet_sim.engine.backend import Backend, CampaignPlace
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.folder import RunFolder

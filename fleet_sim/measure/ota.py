@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from fleet_sim.contract.campaigns import Target
+from fleet_sim.contract.campaign_records import Target
 from fleet_sim.measure.thresholds import ThresholdResult, evaluate
 
 REASONS: dict[str, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fleet_sim.contract.campaigns import FINAL, Target
+from fleet_sim.contract.campaign_records import FINAL, Target
 from fleet_sim.measure.cost.prices import Prices
 from fleet_sim.measure.cost.workload import GB as BILLED_GB
 from fleet_sim.measure.ota import (

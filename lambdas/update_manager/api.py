@@ -20,17 +20,19 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 from fleet_sim.contract.api import Problem
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     ENDED,
-    MAX_VEHICLES,
     AuditEntry,
     AuditLog,
     CampaignList,
+    Target,
+    TargetPage,
+)
+from fleet_sim.contract.campaigns import (
+    MAX_VEHICLES,
     CampaignRequest,
     Fault,
     Rollback,
-    Target,
-    TargetPage,
     plan_of,
 )
 from fleet_sim.contract.http import UNEXPECTED, fresh_parts, problem_parts, request_line

@@ -13,7 +13,7 @@ import msgspec
 from botocore.config import Config
 
 from fleet_sim.contract.api import VehicleView
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     IN_PROGRESS_METRIC,
     METRICS_NAMESPACE,
     SUCCESS_RATE_METRIC,

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     ENDED,
     AuditEntry,
-    Retry,
     Target,
     WaveCounts,
     job_id,
 )
+from fleet_sim.contract.campaigns import Retry
 from update_manager import logic, planning, records
 from update_manager.jobs import Jobs, NoSuchThingError
 from update_manager.logic import Campaign, CancelJob, Event, Save, StartJob, Tell

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from fleet_sim.contract.campaigns import ENDED, parse_job_id
+from fleet_sim.contract.campaign_records import ENDED, parse_job_id
 from update_manager import clients, jobs
 from update_manager.driver import Turn
 from update_manager.records import Observation

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from fleet_sim.contract.campaigns import CampaignRequest, parse_job_id
+from fleet_sim.contract.campaign_records import parse_job_id
+from fleet_sim.contract.campaigns import CampaignRequest
 from fleet_sim.contract.jobs import FirmwareJob
 from update_manager.records import DEFERRED, Observation
 

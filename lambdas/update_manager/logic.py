@@ -15,16 +15,15 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     ENDED,
-    CampaignRequest,
     CampaignState,
     Ending,
-    Plan,
     Target,
     WaveCounts,
     job_id,
 )
+from fleet_sim.contract.campaigns import CampaignRequest, Plan
 from update_manager.records import DEFERRED, OPEN_JOB
 
 MIN_WAIT_S, MAX_WAIT_S = 1.0, 300.0

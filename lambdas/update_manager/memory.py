@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     ENDED,
-    CampaignRequest,
     Target,
     WaveCounts,
     parse_job_id,
-    plan_of,
 )
+from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 from update_manager import logic, planning, records
 from update_manager.logic import Campaign, CancelJob, Event, Save, StartJob, Tell
 from update_manager.planning import Vehicle

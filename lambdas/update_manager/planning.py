@@ -7,12 +7,11 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from fleet_sim.contract.campaign_records import THINGS_A_JOB, Target
 from fleet_sim.contract.campaigns import (
-    THINGS_A_JOB,
     CampaignRequest,
     Candidate,
     Plan,
-    Target,
     version_key,
 )
 

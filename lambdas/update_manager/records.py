@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from fleet_sim.contract.campaigns import Retry, Target
+from fleet_sim.contract.campaign_records import Target
+from fleet_sim.contract.campaigns import Retry
 
 OPEN_JOB: frozenset[str] = frozenset({"queued", "in_progress"})
 GIVEN_UP = "timeout"

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 from botocore.exceptions import ClientError
 
-from fleet_sim.contract.campaigns import AuditEntry, Candidate, Target
+from fleet_sim.contract.campaign_records import AuditEntry, Target
+from fleet_sim.contract.campaigns import Candidate
 from update_manager.logic import Campaign, Tell
 
 INDEX = "#campaigns"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     CampaignSummary,
     CampaignView,
-    Candidate,
     Target,
     WaveCounts,
 )
+from fleet_sim.contract.campaigns import Candidate
 from update_manager import logic, records
 from update_manager.logic import Campaign
 

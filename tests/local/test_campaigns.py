@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 
 from fleet_sim.cloud import deploy, identities
 from fleet_sim.cloud.target import Target
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     AuditLog,
     CampaignList,
     CampaignView,

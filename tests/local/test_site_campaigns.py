@@ -11,7 +11,7 @@ from site_harness import ARGUMENTS, CHROMIUM, Visit, says, visit
 from test_campaigns import Caller, Deployed, call, new_caller
 
 from fleet_sim.cloud import identities
-from fleet_sim.contract.campaigns import AuditLog
+from fleet_sim.contract.campaign_records import AuditLog
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 

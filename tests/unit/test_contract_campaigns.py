@@ -3,14 +3,13 @@
 import msgspec
 import pytest
 
-from fleet_sim.contract.campaigns import (
-    CampaignRequest,
+from fleet_sim.contract.campaign_records import (
     Target,
     WaveCounts,
     job_id,
     parse_job_id,
-    plan_of,
 )
+from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 
 FIRMWARE = {
     "version": "1.1.0",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet_sim.contract.campaigns import Target
+from fleet_sim.contract.campaign_records import Target
 from fleet_sim.measure.cost import prices
 from fleet_sim.measure.ota import (
     MOST_CONTRADICTIONS,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from campaign_fakes import FIRMWARE, FakeDynamo, FakeIot
 
-from fleet_sim.contract.campaigns import CampaignView
+from fleet_sim.contract.campaign_records import CampaignView
 from update_manager import api, clients, handler, logic
 from update_manager.driver import Driver
 from update_manager.jobs import Jobs

@@ -11,7 +11,8 @@ from campaign_fakes import FIRMWARE
 from moto import mock_aws
 
 from fleet_sim.contract.api import VehicleView
-from fleet_sim.contract.campaigns import CampaignRequest, WaveCounts, plan_of
+from fleet_sim.contract.campaign_records import WaveCounts
+from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 from update_manager import clients
 from update_manager.logic import Campaign
 from update_manager.planning import Vehicle

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from fleet_sim.contract.campaigns import ENDED, TEMPLATES, THINGS_A_JOB
+from fleet_sim.contract.campaign_records import ENDED, THINGS_A_JOB
+from fleet_sim.contract.campaigns import TEMPLATES
 from update_manager import api, driver, logic
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "campaigns.md").read_text()

@@ -9,14 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fleet_sim.contract.campaigns import (
+from fleet_sim.contract.campaign_records import (
     FINAL,
+    Target,
+    job_id,
+)
+from fleet_sim.contract.campaigns import (
     CampaignRequest,
     Plan,
     Retry,
-    Target,
     Window,
-    job_id,
     plan_of,
 )
 from fleet_sim.contract.jobs import TERMINAL
