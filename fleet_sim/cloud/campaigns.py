@@ -14,12 +14,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 
 from fleet_sim.cloud.target import Target
-from fleet_sim.contract.campaign_records import (
-    AuditEntry,
-    AuditLog,
-    CampaignView,
-    TargetPage,
-)
+from fleet_sim.contract.campaign_records import AuditEntry, AuditLog, CampaignView, TargetPage
 from fleet_sim.contract.campaign_records import Target as VehicleRecord
 from fleet_sim.contract.campaigns import CampaignRequest, Fault
 

@@ -110,6 +110,11 @@ class CampaignView(msgspec.Struct, frozen=True):
     in_progress: int
     success_rate: float | None
     """Succeeded and not faulty over completed; null while none has completed."""
+    reasons: dict[str, int] = {}
+    """Why vehicles failed: those that failed, were rejected, broke later or are to try again, by
+    their last failure."""
+    deferred: dict[str, int] = {}
+    """What vehicles in progress wait for."""
 
 
 class CampaignSummary(msgspec.Struct, frozen=True):

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 
-from fleet_sim.contract.campaigns import (
-    CampaignRequest,
-    Candidate,
-    Image,
-)
+from fleet_sim.contract.campaigns import CampaignRequest, Candidate, Image
 from fleet_sim.contract.jobs import FirmwareJob
 from fleet_sim.engine.costing import DEFAULT_REGION, prices_of
 from fleet_sim.engine.ota_attack import BROUGHT, INSTALLED, Served, serve

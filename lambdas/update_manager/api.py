@@ -28,13 +28,7 @@ from fleet_sim.contract.campaign_records import (
     Target,
     TargetPage,
 )
-from fleet_sim.contract.campaigns import (
-    MAX_VEHICLES,
-    CampaignRequest,
-    Fault,
-    Rollback,
-    plan_of,
-)
+from fleet_sim.contract.campaigns import MAX_VEHICLES, CampaignRequest, Fault, Rollback, plan_of
 from fleet_sim.contract.http import UNEXPECTED, fresh_parts, problem_parts, request_line
 from update_manager import clients, logic, views
 from update_manager.driver import broken

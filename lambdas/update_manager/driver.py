@@ -12,13 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fleet_sim.contract.campaign_records import (
-    ENDED,
-    AuditEntry,
-    Target,
-    WaveCounts,
-    job_id,
-)
+from fleet_sim.contract.campaign_records import ENDED, AuditEntry, Target, WaveCounts, job_id
 from fleet_sim.contract.campaigns import Retry
 from update_manager import logic, planning, records
 from update_manager.jobs import Jobs, NoSuchThingError

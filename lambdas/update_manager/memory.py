@@ -6,12 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fleet_sim.contract.campaign_records import (
-    ENDED,
-    Target,
-    WaveCounts,
-    parse_job_id,
-)
+from fleet_sim.contract.campaign_records import ENDED, Target, WaveCounts, parse_job_id
 from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 from update_manager import logic, planning, records
 from update_manager.logic import Campaign, CancelJob, Event, Save, StartJob, Tell

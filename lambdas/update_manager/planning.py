@@ -8,12 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fleet_sim.contract.campaign_records import THINGS_A_JOB, Target
-from fleet_sim.contract.campaigns import (
-    CampaignRequest,
-    Candidate,
-    Plan,
-    version_key,
-)
+from fleet_sim.contract.campaigns import CampaignRequest, Candidate, Plan, version_key
 
 
 class Vehicle(NamedTuple):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from fleet_sim.contract.campaign_records import (
-    CampaignSummary,
-    CampaignView,
-    Target,
-    WaveCounts,
-)
+from fleet_sim.contract.campaign_records import CampaignSummary, CampaignView, Target, WaveCounts
 from fleet_sim.contract.campaigns import Candidate
 from update_manager import logic, records
 from update_manager.logic import Campaign
@@ -46,7 +42,22 @@ def view(campaign: Campaign, targets: Sequence[Target]) -> CampaignView:
         waves=counts,
         in_progress=in_progress(counts),
         success_rate=success_rate(counts),
+        reasons=_tally(
+            t.reason or "not said"
+            for t in targets
+            if t.status in ("failed", "rejected", "retrying") or t.faulty
+        ),
+        deferred=_tally(
+            t.reason.removeprefix(f"{records.DEFERRED}: ")
+            for t in targets
+            if t.status == "in_progress" and t.reason.startswith(records.DEFERRED)
+        ),
     )
+
+
+def _tally(words: Iterable[str]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(Counter(words).most_common())
 
 
 def summary(campaign: Campaign) -> CampaignSummary:

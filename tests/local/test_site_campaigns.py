@@ -69,6 +69,7 @@ async def test_an_operator_pauses_resumes_and_aborts(
         assert await page.page.is_hidden("#sign-in")
         await page.until(says(f"{card} b", "running"))
         assert "1.1.0 for 3 vehicles" in await page.text(card)
+        assert "Wave 1" in await page.text(f"{card} .waves li:first-child")
         for action, state in (("pause", "paused"), ("resume", "running")):
             await page.page.click(f"{card} button:text-is('{action}')")
             assert f"{action} campaign {campaign}?" in await page.text("#confirm-text")

@@ -3,12 +3,7 @@
 import msgspec
 import pytest
 
-from fleet_sim.contract.campaign_records import (
-    Target,
-    WaveCounts,
-    job_id,
-    parse_job_id,
-)
+from fleet_sim.contract.campaign_records import Target, WaveCounts, job_id, parse_job_id
 from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 
 FIRMWARE = {

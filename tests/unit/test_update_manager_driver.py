@@ -10,11 +10,7 @@ import pytest
 from campaign_fakes import FIRMWARE, URL, FakeDynamo, FakeIot, KilledError
 from moto import mock_aws
 
-from fleet_sim.contract.campaign_records import (
-    AuditEntry,
-    job_id,
-    parse_job_id,
-)
+from fleet_sim.contract.campaign_records import AuditEntry, job_id, parse_job_id
 from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 from fleet_sim.contract.jobs import FirmwareJob
 from update_manager import logic, views

@@ -9,20 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fleet_sim.contract.campaign_records import (
-    FINAL,
-    Target,
-    job_id,
-)
-from fleet_sim.contract.campaigns import (
-    CampaignRequest,
-    Plan,
-    Retry,
-    Window,
-    plan_of,
-)
+from fleet_sim.contract.campaign_records import FINAL, Target, job_id
+from fleet_sim.contract.campaigns import CampaignRequest, Plan, Retry, Window, plan_of
 from fleet_sim.contract.jobs import TERMINAL
-from update_manager import logic, planning, records
+from update_manager import logic, planning, records, views
 from update_manager.logic import CancelJob, Event, NotAllowedError, StartJob
 from update_manager.memory import MemoryCampaign
 from update_manager.planning import Vehicle
@@ -497,3 +487,18 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_operators_see_why_vehicles_failed_and_what_others_wait_for() -> None:
+    states = [("failed", "boot"), ("failed", "boot"), ("rejected", "hash"), ("retrying", "url")]
+    states += [("in_progress", "deferred: charge"), ("in_progress", ""), ("failed", "")]
+    states += [("succeeded", ""), ("waiting", "")]
+    targets = [
+        Target(f"V{i}", 0, 0, status=status, reason=reason)  # type: ignore[arg-type]
+        for i, (status, reason) in enumerate(states)
+    ]
+    targets.append(Target("V9", 0, 0, status="succeeded", reason="broken", faulty=True))
+    asked = request()
+    seen = views.view(logic.Campaign("c", asked, plan_of(asked), "me", 0, sizes=(10,)), targets)
+    assert seen.reasons == {"boot": 2, "hash": 1, "url": 1, "not said": 1, "broken": 1}
+    assert seen.deferred == {"charge": 1}

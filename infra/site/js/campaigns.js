@@ -4,7 +4,6 @@ import { Api } from "./api.js";
 import { count, el, percent, stamp } from "./format.js";
 import { signed } from "./sigv4.js";
 
-const FINAL = ["succeeded", "failed", "rejected", "unreached", "canceled"];
 const SHOWN = 20;
 const ACTIONS = {
   pause: ["running", "soaking"], resume: ["paused"], abort: ["running", "soaking", "paused"],
@@ -81,31 +80,42 @@ export class CampaignsPage {
     const buttons = Object.keys(ACTIONS).filter((name) => ACTIONS[name].includes(view.state))
       .map((name) => el("button", { type: "button", onclick: () => this.#act(view, name) }, name));
     return el("section", { className: "card", ariaLabel: `Campaign ${view.id}` },
-      el("div", { className: "row spread" }, el("h3", {}, view.id), el("b", {}, view.state)),
+      el("div", { className: "row spread" }, el("h3", {}, view.id), el("b", { "data-state": view.state }, view.state)),
       el("p", { className: "note" }, `${view.version} for ${count(view.eligible)} vehicles, begun by `
         + `${view.created_by} at ${stamp(view.created_ms)}`),
       view.reason ? el("p", {}, view.reason) : null,
       el("p", {}, `${count(view.in_progress)} in progress; ${percent(view.success_rate)} of those `
         + `that completed succeeded; ${count(view.retries)} retries`),
-      el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `Waves of ${view.id}` },
-        waves(view)),
+      el("ol", { className: "waves", ariaLabel: `Waves of ${view.id}` }, ...view.waves.map(wave)),
+      reasons("Failed because of", view.reasons), reasons("Waiting for", view.deferred),
       buttons.length ? el("div", { className: "row" }, ...buttons) : null);
   }
 }
 
-function waves(view) {
-  const head = ["wave", "vehicles", "done", "succeeded", "failed", "progress"];
-  return el("table", {},
-    el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, ...view.waves.map((wave) => {
-      const of = (status) => wave.statuses[status] ?? 0;
-      const done = FINAL.reduce((sum, status) => sum + of(status), 0);
-      const cells = [wave.wave + 1, wave.size, done, of("succeeded") - wave.faulty,
-        of("failed") + of("rejected") + wave.faulty];
-      return el("tr", {}, ...cells.map((n) => el("td", {}, String(n))), el("td", {}, el("progress", {
-        max: wave.size || 1, value: done, ariaLabel: `Wave ${wave.wave + 1}`,
-      })));
-    })));
+function wave(wave) {
+  const of = (status) => wave.statuses[status] ?? 0;
+  const failed = of("failed") + of("rejected") + wave.faulty, good = of("succeeded") - wave.faulty;
+  const away = of("unreached") + of("canceled");
+  const open = of("queued") + of("in_progress"), again = of("retrying"), done = good + failed + away;
+  const said = done + open + again ? [
+    `${count(done)} of ${count(wave.size)} done`, good ? `${count(good)} succeeded` : "",
+    failed ? `${count(failed)} failed` : "", away ? `${count(away)} without an answer` : "",
+    open ? `${count(open)} in progress` : "", again ? `${count(again)} to try again` : "",
+  ].filter(Boolean).join(", ") : `${count(wave.size)} vehicles, not begun`;
+  const part = (name, n) => el("i", { className: name, style: `width: ${100 * n / (wave.size || 1)}%` });
+  return el("li", {},
+    el("div", { className: "row spread" }, el("span", {}, `Wave ${wave.wave + 1}`),
+      el("span", { className: "note" }, said)),
+    el("div", { className: "bar", ariaHidden: "true" },
+      part("good", good), part("bad", failed), part("away", away), part("open", open + again)));
+}
+
+// Words and how many vehicles each is of; nothing when there are none.
+function reasons(title, counts) {
+  const found = Object.entries(counts ?? {}).sort((a, b) => b[1] - a[1]);
+  if (!found.length) return null;
+  return el("p", { className: "reasons" }, `${title} `,
+    ...found.map(([name, n]) => el("span", { className: "chip" }, `${name}: ${count(n)}`)));
 }
 
 // Asks, and waits for the answer.
