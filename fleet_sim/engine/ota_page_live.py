@@ -65,8 +65,12 @@ def live_row(folder: Path) -> LiveRow:
 
 
 def live_tables(found: Sequence[LiveRow]) -> str:
-    """What they had to hold, and how it went; in the order of their names."""
-    found = sorted(found, key=lambda row: (row.scenario, _order(row)))
+    """What they had to hold, and how it went; of several runs of one the newest."""
+    newest = {
+        (row.scenario, _order(row)): row
+        for row in sorted(found, key=lambda row: row.summary.run.started)
+    }
+    found = [newest[key] for key in sorted(newest)]
     everywhere = _held_everywhere(found)
     lines = [_head(found)]
     if everywhere:

@@ -112,6 +112,14 @@ class TestLive:
         assert flaky.endswith("| `started_share` <=0.5: 1 **broken** |")
         assert good_row.endswith("| `started_share` <=0.5: 0.5 |")
 
+    def test_of_two_runs_of_one_the_newest_counts(self, summary: Summary, tmp_path: Path) -> None:
+        first = live_row(self.folder(summary, tmp_path / "a", 2, exit_code=99, scenario="ota-good"))
+        run = msgspec.structs.replace(first.summary.run, started="2026-01-01T00:00:00+00:00")
+        older = first._replace(summary=msgspec.structs.replace(first.summary, run=run))
+        newer = live_row(self.folder(summary, tmp_path / "b", 1, exit_code=0, scenario="ota-good"))
+        for both in ([older, newer], [newer, older]):
+            assert "**no**" not in live_tables(both)
+
     def test_what_is_no_run_is_named_and_the_others_are_written(
         self,
         summary: Summary,
