@@ -2,11 +2,10 @@
 campaign service's own rules.
 
 Discrete events in simulated time, so that hours of ten thousand vehicles take a minute. The city is
-not simulated: when a vehicle stands, how it is charged and where it is are assumptions named below.
+not simulated: when a vehicle stands and how it is charged are assumptions (`ota_surroundings.py`).
 """
 
 import heapq
-import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
@@ -20,40 +19,29 @@ from fleet_sim.engine.ota_attack import BROUGHT, INSTALLED, Served, serve
 from fleet_sim.engine.ota_check import CheckOnce
 from fleet_sim.engine.ota_draw import fates_of
 from fleet_sim.engine.ota_jobs import Answer, Change, JobsService
-from fleet_sim.engine.ota_link import CountedSource, Link
+from fleet_sim.engine.ota_link import CountedSource
 from fleet_sim.engine.ota_manager import (
     campaign_request,
     memory_campaign,
     preconditions_of,
     start_job,
 )
+from fleet_sim.engine.ota_surroundings import Surroundings
 from fleet_sim.engine.ota_truth import vehicle_truth
 from fleet_sim.engine.ota_vehicle import LATENCY_S, Hands, Truth, VehicleUpdate
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.measure.ota import CampaignRecord, Decision, OtaReport, VehicleTruth
 from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
-from fleet_sim.models import RadioPreset
 from fleet_sim.scenario import Scenario
-from fleet_sim.vehicle.ota_table import Conditions, Persisted
-from fleet_sim.world.equipment import Equipment
+from fleet_sim.vehicle.ota_table import Persisted
 from fleet_sim.world.firmware import Firmware, firmware_of
 from fleet_sim.world.towns import fleet_vins
 
 if TYPE_CHECKING:
     from update_manager.logic import CancelJob
 
-DRIVES_A_DAY, DRIVE_S = 2, 1_800.0
-"""Assumption: a private car drives an hour a day, in two trips at times of its own."""
-CHARGED_MINUTES, CHARGED_SOC = (1_320, 360), 0.8
-"""Assumption: from 22:00 to 6:00 vehicles that are plugged in are charged to 80 % at least."""
-PLUGGED, NIGHTS = 0.75, 8
-"""Assumption: so many are, each night other ones."""
-DROP_MEAN_S = 1_200.0
-"""Assumption: downloads break every 20 minutes on average."""
 BATCH_S = 1.0
 """The campaign service takes the events of so long together."""
-BACK_S = 128.0
-"""After an outage vehicles come back within this time, each at one of its own."""
 
 
 class Rehearsal:
@@ -77,7 +65,6 @@ class Rehearsal:
         self._rng = np.random.default_rng([scenario.seed, 0x6F7461])
         start = scenario.clock.start
         self._epoch_s = start.timestamp()
-        self._minute = start.hour * 60 + start.minute + start.second / 60
         self.vins = fleet_vins(scenario)
         self._index = {vin: i for i, vin in enumerate(self.vins)}
         groups = scenario.fleet
@@ -93,7 +80,8 @@ class Rehearsal:
             Truth(Firmware(version, BROUGHT if version == new else INSTALLED))
             for version in self._had
         ]
-        self._draw()
+        self._defects, self._mishaps = fates_of(scenario, self.campaign)
+        self.around = Surroundings(scenario, self._rng)
         self._records: dict[int, Persisted] = {}
         self._active: dict[int, VehicleUpdate] = {}
         self._sources: dict[int, CountedSource] = {}
@@ -125,53 +113,13 @@ class Rehearsal:
         )
         return request, dict(zip(self.vins, self._had, strict=True))
 
-    def _draw(self) -> None:
-        n, rng = len(self.vins), self._rng
-        self._defects, self._mishaps = fates_of(self.scenario, self.campaign)
-        self._trips = np.sort(rng.uniform(0, 86_400, (n, DRIVES_A_DAY)), axis=1)
-        fleet = self.scenario.fleet
-        low = np.array([fleet[g].soc[0] for g in self._groups])
-        high = np.array([fleet[g].soc[1] for g in self._groups])
-        self._soc = rng.uniform(low, high)
-        self._plugged = rng.random((n, NIGHTS)) < PLUGGED
-        self._outages = []
-        for fault in self.scenario.faults:
-            if fault.radio is not None:
-                # There is no map: half of the fleet is on each side of it.
-                struck = rng.random(n) < (1.0 if fault.radio.district == "all" else 0.5)
-                end_s = float(fault.at_s + fault.for_s)
-                self._outages.append((float(fault.at_s), end_s, struck))
-        self._late_s = rng.uniform(0.0, BACK_S, n)
-        radios = Equipment.of(self.scenario).radios
-        spread = rng.normal(size=n)
-        self._links = [
-            Link(
-                _bytes_per_s(radios[g], float(spread[i])),
-                DROP_MEAN_S,
-                lambda now_s, i=i: self._back_s(i, now_s),  # type: ignore[misc]
-            )
-            for i, g in enumerate(self._groups)
-        ]
-
-    def conditions(self, i: int, now_s: float) -> Conditions:
-        """What vehicle i knows about itself."""
-        day_s = (self._minute * 60 + now_s) % 86_400
-        minute = int(day_s // 60)
-        driving = bool(((day_s - self._trips[i]) % 86_400 < DRIVE_S).any())
-        soc = float(self._soc[i])
-        begin, end = CHARGED_MINUTES
-        night = int((self._minute * 60 + now_s - 43_200) // 86_400) % NIGHTS  # from noon to noon
-        if not driving and self._plugged[i, night] and (minute >= begin or minute < end):
-            soc = max(soc, CHARGED_SOC)
-        return Conditions(not driving, soc, minute)
-
     def run(self, limit_s: float = 7 * 86_400.0) -> OtaReport:
         """Until the campaign has ended and late faults have shown, or simulated `limit_s`."""
-        for begin_s, end_s, struck in self._outages:
+        for begin_s, end_s, struck in self.around.outages:
             mine = np.flatnonzero(struck).tolist()
             self._later(begin_s, lambda m=mine: self._gone(m))  # type: ignore[misc]
             for i in mine:
-                self._later(end_s + self._late_s[i], lambda i=i: self._back(i))  # type: ignore[misc]
+                self._later(end_s + self.around.late_s[i], lambda i=i: self._back(i))  # type: ignore[misc]
         self._tick()
         while self._queue and self._queue[0][0] <= limit_s:
             self.now_s, _, call = heapq.heappop(self._queue)
@@ -243,7 +191,7 @@ class Rehearsal:
         notice = answer.topic.endswith("/notify-next")
         if self._is_away(i):
             if notice:  # the broker keeps it for the session
-                wait_s = self._back_s(i, self.now_s) - self.now_s
+                wait_s = self.around.back_s(i, self.now_s) - self.now_s
                 self._later(wait_s, lambda: self._deliver(answer))
             return
         update = self._active.get(i)
@@ -264,13 +212,13 @@ class Rehearsal:
         served = self._served[self._groups[i]]
         if i not in self._sources:
             self._sources[i] = CountedSource(
-                served, self._links[i], lambda: self.now_s, self._later, self._rng.random
+                served, self.around.links[i], lambda: self.now_s, self._later, self._rng.random
             )
 
         def power(on: bool) -> None:
             if on:
                 self._later(
-                    self._back_s(i, self.now_s) - self.now_s, lambda: self._active[i].online()
+                    self.around.back_s(i, self.now_s) - self.now_s, lambda: self._active[i].online()
                 )
 
         hands = Hands(
@@ -289,23 +237,15 @@ class Rehearsal:
             self._records.get(i, Persisted(trust=served.trust)),
             self._sources[i],
             self._defects[i],
-            lambda: self.conditions(i, self.now_s),
+            lambda: self.around.conditions(i, self.now_s),
             hands,
             self._mishaps[i],
         )
 
     # -- outages ----------------------------------------------------------------------------------
 
-    def _back_s(self, i: int, now_s: float) -> float:
-        """When vehicle i is online, at or after this."""
-        for begin_s, end_s, struck in self._outages:
-            back_s = end_s + float(self._late_s[i])
-            if struck[i] and begin_s <= now_s < back_s:
-                return back_s
-        return now_s
-
     def _is_away(self, i: int) -> bool:
-        return bool(self._outages) and self._back_s(i, self.now_s) > self.now_s
+        return self.around.is_away(i, self.now_s)
 
     def _gone(self, vehicles: Iterable[int]) -> None:
         for i in vehicles:
@@ -386,8 +326,3 @@ class Rehearsal:
 def rehearse(scenario: Scenario) -> OtaReport:
     """The scenario's campaign, to its end. `PreflightError` when there is none."""
     return Rehearsal(scenario).run()
-
-
-def _bytes_per_s(radio: RadioPreset, deviation: float) -> float:
-    """Of one vehicle's downlink, `deviation` standard deviations from the median."""
-    return radio.downlink_kbps * 125.0 * math.exp(radio.throughput_log_sigma * deviation)

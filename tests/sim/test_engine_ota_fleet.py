@@ -82,7 +82,7 @@ def test_nothing_is_installed_outside_the_window_or_below_the_charge() -> None:
     for i, truth in enumerate(rehearsal.truths):
         (begun,) = [t_s for t_s, state in truth.states if state == "installing"]
         assert 6 * 3600 <= begun % 86_400 <= 12 * 3600
-        conditions = rehearsal.conditions(i, begun)
+        conditions = rehearsal.around.conditions(i, begun)
         assert conditions.soc >= 0.4
         assert conditions.parked
 
@@ -128,6 +128,27 @@ def test_vehicles_that_run_it_already_install_nothing() -> None:
     found = rehearsal.run()
     assert (found.eligible, found.runs_new, found.statuses) == (45, 60, {"succeeded": 45})
     assert sum(bool(truth.slots.writes) for truth in rehearsal.truths) == 45
+
+
+def test_an_outage_delays_those_it_strikes_and_the_outcome_is_json() -> None:
+    """Times that NumPy had drawn were once no JSON: `fleet-sim rehearse --json` failed."""
+    calm = outcome()
+    text = (
+        TEXT.replace("duration: 1s", "duration: 3h")
+        + "faults: [{at: 10s, for: 2h, radio: {state: down, district: north}}]\n"
+    )
+    rehearsal = Rehearsal(loads(text))
+    found = rehearsal.run()
+    assert found.statuses == {"succeeded": 60}
+    assert found.sound
+    (_, end_s, struck) = rehearsal.around.outages[0]
+    assert 0 < struck.sum() < 60
+    late = {i for i, t in enumerate(rehearsal.truths) if (t.installed_s or 0.0) > end_s}
+    assert late <= set(struck.nonzero()[0].tolist())
+    assert found.done_99_s is not None
+    assert calm.done_99_s is not None
+    assert found.done_99_s > max(end_s, calm.done_99_s)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=OtaReport) == found
 
 
 def test_the_same_seed_gives_the_same_outcome_and_no_campaign_is_an_error() -> None:
