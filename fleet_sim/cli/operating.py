@@ -130,9 +130,9 @@ def provision(
 
     Without SCENARIO they are those of a fleet of one group.
     """
+    from fleet_sim.engine.options import Options, load_for_run
     from fleet_sim.engine.provisioning import Order, vins_of
     from fleet_sim.engine.provisioning import provision as make
-    from fleet_sim.engine.run import Options, load_for_run
 
     loaded = None
     if scenario is not None:

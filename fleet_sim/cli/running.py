@@ -155,7 +155,8 @@ def run(
             f"{broker!r} is no broker (allowed: embedded, mqtt://HOST:PORT)",
             param_hint="--broker",
         )
-    from fleet_sim.engine.run import Options, run_scenario
+    from fleet_sim.engine.options import Options
+    from fleet_sim.engine.run import run_scenario
     from fleet_sim.report.markdown import write_markdown
     from fleet_sim.report.render import render
     from fleet_sim.report.terminal import summary_table
@@ -230,7 +231,7 @@ def generate(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from fleet_sim.engine.generate import generate as write
-    from fleet_sim.engine.run import Options, load_for_run
+    from fleet_sim.engine.options import Options, load_for_run
 
     loaded = load_for_run(
         scenario, Options(vehicles=vehicles, duration=duration, overrides=overrides)
@@ -296,8 +297,8 @@ def rehearse(
     without an end, or with a status that is not the truth, and the scenario's thresholds about the
     campaign hold; else 99.
     """
+    from fleet_sim.engine.options import Options, load_for_run
     from fleet_sim.engine.ota_fleet import rehearse as drive
-    from fleet_sim.engine.run import Options, load_for_run
     from fleet_sim.measure.ota import campaign_thresholds
     from fleet_sim.report.ota import campaign_lines
 

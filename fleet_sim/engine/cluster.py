@@ -15,8 +15,8 @@ from fleet_sim.engine.clock import Clock, MonotonicEpoch
 from fleet_sim.engine.hosts import ShardLostError, WorkerError, qos0_of
 from fleet_sim.engine.leavings import Leavings, of_the_dead
 from fleet_sim.engine.preflight import PreflightError, check_descriptors
-from fleet_sim.engine.shard import schedules
 from fleet_sim.engine.status import Sample, Status
+from fleet_sim.engine.timetable import schedules
 from fleet_sim.engine.worker import Job, Worker
 from fleet_sim.measure.ledger import LedgerColumns
 from fleet_sim.world import Share

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet_sim.engine.leavings import Leavings, of_the_dead
-from fleet_sim.engine.shard import schedules
 from fleet_sim.engine.status import Sample, Status
+from fleet_sim.engine.timetable import schedules
 from fleet_sim.engine.worker import Job, Worker
 from fleet_sim.measure.ledger import Ledger
 from fleet_sim.scenario import Scenario

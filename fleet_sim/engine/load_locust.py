@@ -35,7 +35,7 @@ from fleet_sim.engine.load_plan import (
 )
 from fleet_sim.engine.load_result import conclude, print_result
 from fleet_sim.engine.load_talk import Order, VehiclesError, VehiclesProcess
-from fleet_sim.engine.run import new_run_id
+from fleet_sim.engine.options import new_run_id
 from fleet_sim.measure.load import Meter, Tally, slices
 from fleet_sim.scenario import ScenarioError
 from fleet_sim.world import build_cities

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import secrets
 import shutil
 import signal
 import time
@@ -16,12 +15,12 @@ from rich.console import Console
 
 from fleet_sim.cloud.campaigns import CampaignError
 from fleet_sim.engine.backend import Backend, Collected, EmbeddedBackend, open_backend
-from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.clock import MonotonicEpoch
 from fleet_sim.engine.cluster import Cluster
 from fleet_sim.engine.conclude import Outcome, conclude
 from fleet_sim.engine.connection import read_password, with_mqtt
 from fleet_sim.engine.costing import DEFAULT_REGION
+from fleet_sim.engine.drain import Cloud, drain
 from fleet_sim.engine.endpoint import parse_all
 from fleet_sim.engine.exports import Exporter, exporting
 from fleet_sim.engine.folder import RunFolder
@@ -30,6 +29,7 @@ from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.engine.load_plan import place_of, plan_of
 from fleet_sim.engine.load_run import LoadRun, check_load_test
+from fleet_sim.engine.options import Options, load_for_run, new_run_id, seconds
 from fleet_sim.engine.ota_live import SUBSCRIPTIONS, Brought
 from fleet_sim.engine.ota_run import LiveCampaign, live_campaign
 from fleet_sim.engine.outages import BrokerFaults, check_faults
@@ -52,25 +52,14 @@ from fleet_sim.engine.watch import Stop, Watch
 from fleet_sim.engine.worker import Job, Worker, bug_handler, job_of
 from fleet_sim.measure.ota_judge import Campaigned
 from fleet_sim.measure.summary import Summary
-from fleet_sim.scenario import Duration, Scenario, scale_fleet, with_duration
-from fleet_sim.transport import ConnectError, Kind, LinkSettings, check_settings, check_transport
+from fleet_sim.scenario import Scenario
+from fleet_sim.transport import ConnectError, LinkSettings, check_settings, check_transport
 from fleet_sim.world import City, Share, Simulated, share_out
 from fleet_sim.world.towns import cities_of, fleet_vins
 
-ACK_DRAIN_S = 15.0
-"""Longest wait for acknowledgements after the last message."""
-CLOUD_DRAIN_S = 120.0
-CLOUD_STALLED_S = 15.0
-"""The cloud is given up when it applies nothing more for so long."""
 PROBE_SETTLE_S = 5.0
 SHARDS = "shards"
 """Folder of the run folder in which each shard writes its ledger while it runs."""
-INTERRUPTED_DRAIN_S = 0.5
-INTERRUPTED_CLOUD_S = 1.5
-"""After Ctrl-C everything together must take less than 5 s."""
-OVERLOADED_DRAIN_S = 5.0
-OVERLOADED_CLOUD_S = 30.0
-"""After a run that was given up."""
 
 
 class _Run(NamedTuple):
@@ -88,40 +77,12 @@ class _Run(NamedTuple):
     vins: list[str]
     backend: Backend
     folder: RunFolder
-    options: "Options"
+    options: Options
     connect_timeout_s: float
     console: Console
     exports: Sequence[Exporter]
     campaign: LiveCampaign | None
     load: LoadRun | None = None
-
-
-class Options(NamedTuple):
-    """What the command line adds to the scenario."""
-
-    target: str = "local"
-    vehicles: int | None = None
-    duration: str | None = None
-    overrides: tuple[str, ...] = ()
-    connect_timeout: str = "2m"
-    """For all vehicles together."""
-    out: Path | None = None
-    stack: str = "fleet-sim"
-    region: str | None = None
-    state_dir: Path = Path(".fleet-sim")
-    shards: str = "1"
-    """Processes that share the vehicles, or `auto`: one a core."""
-    cluster: str | None = None
-    """`ray`: shards are actors of a Ray cluster."""
-    ray_address: str | None = None
-    """Of the cluster; default: what `RAY_ADDRESS` says, else one on this machine."""
-    source_ips: str = ""
-    """Addresses to connect from, or a range of them."""
-    transport: Kind = "native"
-    prometheus: str | None = None
-    """Address of an endpoint that Prometheus scrapes while the run goes on."""
-    otlp: bool = False
-    """Send figures to an OpenTelemetry collector while the run goes on."""
 
 
 def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summary, Path]:
@@ -132,7 +93,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     `DeployError`, `LocalAwsError`, `IdentityError`, `ConnectError`, `TransportError`.
     """
     scenario = load_for_run(path, options)
-    connect_timeout_s = _seconds("--connect-timeout", options.connect_timeout)
+    connect_timeout_s = seconds("--connect-timeout", options.connect_timeout)
     check_transport(options.transport)
     check_faults(scenario, options.target, path)
     check_load_test(scenario, options.target)
@@ -228,28 +189,6 @@ def _set_up(plan: _Plan, console: Console) -> tuple[Summary, Path]:
     finally:
         backend.close()
     return summary, folder.path
-
-
-def new_run_id() -> str:
-    """Sorts by start time, and no two runs share one."""
-    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-
-
-def load_for_run(path: Path, options: Options) -> Scenario:
-    """The scenario with the options' overrides, vehicles and duration."""
-    scenario = load_scenario(path, overrides=options.overrides)
-    if options.vehicles is not None:
-        scenario = scale_fleet(scenario, options.vehicles)
-    if options.duration is not None:
-        scenario = with_duration(scenario, _seconds("--duration", options.duration))
-    return scenario
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        return Duration.parse(text)
-    except ValueError as error:
-        raise PreflightError(f"{option}: {error}") from None
 
 
 def _run(this: _Run, sources: tuple[str, ...]) -> Summary:
@@ -415,54 +354,7 @@ async def _steps(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
         if not await watch.unless_stopped(running, cancel=False):
             await supervisor.stop()
         await running
-    await _drain(this, supervisor, watch)
-
-
-async def _drain(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
-    """Wait until what was sent is acknowledged and applied, as long as it makes progress."""
-    if watch.stopped is Stop.TARGET:
-        return
-    with ConsoleSteps(this.console) as steps:
-        if watch.stopped is Stop.INTERRUPTED:
-            steps.step("draining")
-            expected = await supervisor.drain(INTERRUPTED_DRAIN_S)
-            await _cloud_drained(this, expected, steps, INTERRUPTED_CLOUD_S)
-            return
-        if watch.stopped and watch.stopped is not Stop.THRESHOLD:
-            steps.step("draining")
-            expected = await supervisor.drain(OVERLOADED_DRAIN_S)
-            await _cloud_drained(this, expected, steps, OVERLOADED_CLOUD_S)
-            return
-        if watch.stopped:  # by a threshold: the target is well, and what was sent is worth waiting
-            watch.rearm()
-        await watch.unless_stopped(_drain_all(this, supervisor, steps))
-
-
-async def _drain_all(this: _Run, supervisor: Supervisor, steps: ConsoleSteps) -> None:
-    steps.step("draining: acknowledgements")
-    expected = await supervisor.drain(ACK_DRAIN_S)
-    steps.step("draining: the cloud")
-    await _cloud_drained(this, expected, steps, CLOUD_DRAIN_S)
-    if expected is not None:
-        steps.done(f"drained: {expected:,} messages delivered")
-
-
-async def _cloud_drained(
-    this: _Run, expected: int | None, steps: ConsoleSteps, timeout_s: float
-) -> None:
-    """`expected`: messages that should be applied; None waits until no more are."""
-    deadline = time.monotonic() + timeout_s
-    best = -1
-    progress_at = time.monotonic()
-    while (now := time.monotonic()) < deadline and now - progress_at < CLOUD_STALLED_S:
-        applied = await asyncio.to_thread(this.backend.applied, this.id)
-        if applied is None or (expected is not None and applied >= expected):
-            return
-        told = "" if expected is None else f" of {expected:,}"
-        steps.detail(f"{applied:,}{told} applied")
-        if applied > best:
-            best, progress_at = applied, now
-        await asyncio.sleep(0.3)
+    await drain(Cloud(this.backend, this.id), supervisor, watch, this.console)
 
 
 def _campaign(this: _Run, driven: Driven) -> tuple[Campaigned | None, str]:

@@ -18,9 +18,9 @@ from fleet_sim.engine.encoding import encoder
 from fleet_sim.engine.ota_http import Getter
 from fleet_sim.engine.ota_live import Brought, LiveUpdates
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
-from fleet_sim.engine.pacing import Schedule
 from fleet_sim.engine.radio import Radio
 from fleet_sim.engine.status import RECONNECT_S, Sample, Status, p99_ms, resident_mb
+from fleet_sim.engine.timetable import duration_ns, schedules, step_s
 from fleet_sim.measure.ledger import DropCause, Ledger
 from fleet_sim.measure.live import LATENESS, LiveHistogram, LiveLedger, LiveStats
 from fleet_sim.scenario import Scenario
@@ -29,16 +29,11 @@ from fleet_sim.vehicle import Message
 from fleet_sim.world import Share, Simulated, share_out
 from fleet_sim.world.firmware import firmware_of
 
-SHORTEST_STEP_S, LONGEST_STEP_S, STEPS_A_MESSAGE = 0.1, 0.2, 5
-"""Wall time between steps of the world: it steps so often between two messages of a vehicle that
-these are hardly older than they are sent, within what motion (a driver's reaction) and the machine
-can do with."""
 TICK_S = 0.005
 """Shortest time between two looks at the schedule: it batches what is due, and bounds the lateness
 that this costs."""
 
 _ONE_S = 1_000_000_000
-
 
 SKIP_S = 5.0
 """A message that the generator cannot open within this of its time is dropped, and counted."""
@@ -48,31 +43,6 @@ OVERLOADED_S, GIVE_UP_S = 1.0, 10.0
 SETTLE_S = 2.0
 """A drain whose time is up ends when no acknowledgement has come for so long, or for that time if
 it is shorter."""
-
-
-def duration_ns(scenario: Scenario) -> int:
-    """Wall time of all phases."""
-    return round(scenario.duration_s / scenario.clock.speed * _ONE_S)
-
-
-def schedules(scenario: Scenario, share: Share) -> list[Schedule]:
-    """When the messages of the share's vehicles are due, by group."""
-    return [
-        Schedule(
-            group.count,
-            round(group.telemetry.period_s / scenario.clock.speed * _ONE_S),
-            duration_ns(scenario),
-            own if own.size < group.count else None,
-        )
-        for group, own in zip(scenario.fleet, share.own, strict=True)
-    ]
-
-
-def step_s(scenario: Scenario) -> float:
-    """Wall time between steps of the world."""
-    period_s = min(group.telemetry.period_s for group in scenario.fleet) / scenario.clock.speed
-    longest_s = LONGEST_STEP_S / scenario.clock.speed  # what a driver does takes simulated time
-    return max(min(period_s / STEPS_A_MESSAGE, longest_s), SHORTEST_STEP_S)
 
 
 class Shard:

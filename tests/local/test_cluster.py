@@ -9,7 +9,8 @@ from mosquitto import MOSQUITTO, Mosquitto
 from rich.console import Console
 from test_run import environment
 
-from fleet_sim.engine.run import Options, run_scenario
+from fleet_sim.engine.options import Options
+from fleet_sim.engine.run import run_scenario
 
 pytestmark = [
     pytest.mark.scale,

@@ -18,8 +18,8 @@ from fleet_sim.engine.load_plan import (
 )
 from fleet_sim.engine.load_result import conclude, file_name, print_result, read
 from fleet_sim.engine.load_run import check_load_test
+from fleet_sim.engine.options import new_run_id
 from fleet_sim.engine.preflight import PreflightError
-from fleet_sim.engine.run import new_run_id
 from fleet_sim.measure.load import Meter, Tally
 from fleet_sim.report.load import load_test
 from fleet_sim.scenario import loads
