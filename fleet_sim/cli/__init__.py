@@ -3,7 +3,7 @@
 import click
 
 from fleet_sim import __version__
-from fleet_sim.cli import benches, comparing, costs, operating, running, scenarios
+from fleet_sim.cli import benches, comparing, costs, load, operating, running, scenarios
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,6 +28,7 @@ for _command in (
     operating.deploy,
     operating.provision,
     operating.down,
+    load.load,
     benches.bench,
     costs.cost,
 ):
