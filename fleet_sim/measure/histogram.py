@@ -121,9 +121,11 @@ class LatencyHistogram:
         ]
         level = 0.0
         value_ms = 0.0
-        for bucket in self._hdr.get_recorded_iterator():
-            value_ms = self._hdr.get_highest_equivalent_value(bucket.value_iterated_to) / 1000
-            total = bucket.total_count_to_this_value
+        total = 0
+        filled = self._filled()
+        for bucket in filled:
+            value_ms = bucket.highest_us / 1000
+            total += bucket.count
             while 100 * total / self.count >= level:
                 share = level / 100
                 lines.append(f"{value_ms:12.3f} {share:.12f} {total:10d} {1 / (1 - share):14.2f}")
@@ -134,7 +136,10 @@ class LatencyHistogram:
                     break
         if self.count:
             lines.append(f"{value_ms:12.3f} {1:.12f} {self.count:10d}")
-        mean_ms, deviation_ms = self._hdr.get_mean_value() / 1000, self._hdr.get_stddev() / 1000
+        n = max(self.count, 1)
+        mean_us = sum(bucket.middle_us * bucket.count for bucket in filled) / n
+        variance = sum((bucket.middle_us - mean_us) ** 2 * bucket.count for bucket in filled) / n
+        mean_ms, deviation_ms = mean_us / 1000, math.sqrt(variance) / 1000
         buckets, sub_buckets = self._hdr.bucket_count, self._hdr.sub_bucket_count
         lines += [
             f"#[Mean    = {mean_ms:12.3f}, StdDeviation   = {deviation_ms:12.3f}]",
@@ -142,6 +147,25 @@ class LatencyHistogram:
             f"#[Buckets = {buckets:12d}, SubBuckets     = {sub_buckets:12d}]",
         ]
         return "\n".join(lines) + "\n"
+
+    def _filled(self) -> "list[_Bucket]":
+        """The buckets with counts, in order. The port's own iterator computes with each of 23,000:
+        a table took it a fifth of a second."""
+        counts = np.asarray(self._hdr.counts)
+        found = []
+        for index in np.flatnonzero(counts).tolist():
+            lowest = self._hdr.get_value_from_index(index)
+            highest = self._hdr.get_highest_equivalent_value(lowest)
+            middle = lowest + (highest + 1 - lowest) // 2
+            found.append(_Bucket(highest, middle, int(counts[index])))
+        return found
+
+
+class _Bucket(NamedTuple):
+    highest_us: int
+    middle_us: int
+    """As the reference implementation has it: the lowest value and half of the width, whole µs."""
+    count: int
 
 
 def _lowest_equivalent(micros: NDArray[np.int64]) -> NDArray[np.int64]:
