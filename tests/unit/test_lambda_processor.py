@@ -1,138 +1,34 @@
 """The telemetry processor whole: event in, batch item failures out; S3 and SQS by moto."""
 
-import gzip
-import importlib
 import itertools
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
-import boto3
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from lambda_fakes import (
     RUN,
     SONAR_CAR,
     SONAR_NONE,
     VIN,
-    FakeDynamoDb,
     incoming,
-    kinesis_event,
     record,
 )
-from moto import mock_aws
+from processor_cloud import REGISTRY, SECOND_VIN, Cloud, parked, running
 
 from fleet_sim.contract import (
-    ArchivedRecord,
-    FleetSummary,
-    RegistrySpot,
     SpotRegistry,
-    VehicleView,
-    counters,
 )
 from fleet_sim.contract.fading import as_of
-from fleet_sim.contract.failures import RefusedRecord
 from fleet_sim.contract.registry import REGISTRY_KEY
-from fleet_sim.contract.tables import Observation, SpotBelief
-from telemetry_processor.logic import Incoming
-from telemetry_processor.pipeline import Pipeline
-
-SECOND_VIN = "1FSMZ91C0T0000002"
-# Two stalls south of a lane that runs east through the position of `record()`, behind it.
-REGISTRY = SpotRegistry(
-    "c",
-    [
-        RegistrySpot(f"s{i}", 37.8 - 3.5 / 111_195, -122.27 - east / 87_862, 90.0, 5.5, 3.5, "1st")
-        for i, east in enumerate((3.0, 8.4))
-    ],
-)
-
-
-def parked(seq: int, **fields: Any) -> Any:
-    """The street is left: what was sensed along it is judged."""
-    return record(seq, mode="parked", speed_mps=0.0, **fields)
-
-
-class Cloud:
-    """S3 and SQS (moto), DynamoDB (fake), and a processor on them."""
-
-    def __init__(self) -> None:
-        self.s3 = boto3.client("s3", region_name="us-east-1")
-        self.sqs = boto3.client("sqs", region_name="us-east-1")
-        self.s3.create_bucket(Bucket="data")
-        self.queue = self.sqs.create_queue(QueueName="failures")["QueueUrl"]
-        self.put_registry(REGISTRY)
-        self.dynamodb = FakeDynamoDb(vehicles="vin", spots="id", counters="")
-        self.start()
-
-    def put_registry(self, registry: SpotRegistry) -> None:
-        body = gzip.compress(msgspec.json.encode(registry))
-        self.s3.put_object(Bucket="data", Key=REGISTRY_KEY, Body=body)
-
-    def start(self) -> None:
-        """A new execution environment: nothing is remembered."""
-        self.pipeline = Pipeline(
-            s3=self.s3,
-            dynamodb=self.dynamodb,
-            sqs=self.sqs,
-            bucket="data",
-            vehicles_table="vehicles",
-            spots_table="spots",
-            queue_url=self.queue,
-            now_ms=itertools.count(1.0).__next__,
-            counters_table="counters",
-        )
-
-    def invoke(self, *records: Incoming) -> list[str]:
-        """Run the handler; answers the sequence numbers that it wants again."""
-        module = importlib.import_module("telemetry_processor.handler")
-        module._shared = self.pipeline  # type: ignore[attr-defined]
-        context = SimpleNamespace(aws_request_id="r", function_name="f")
-        answer = module.handler(kinesis_event(list(records)), context)
-        return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
-
-    def view(self, vin: str = VIN) -> VehicleView:
-        text = self.dynamodb.tables["vehicles"][vin]["state"]["S"]
-        return msgspec.json.decode(text, type=VehicleView)
-
-    def belief(self, spot_id: str) -> SpotBelief:
-        text = self.dynamodb.tables["spots"][spot_id]["belief"]["S"]
-        return msgspec.json.decode(text, type=SpotBelief)
-
-    def summary(self) -> FleetSummary:
-        return counters.summary(self.dynamodb.tables["counters"].values(), 1_000)
-
-    def archived(self) -> list[ArchivedRecord]:
-        lines: list[ArchivedRecord] = []
-        listed = self.s3.list_objects_v2(Bucket="data", Prefix="telemetry/").get("Contents", [])
-        for item in listed:
-            body = self.s3.get_object(Bucket="data", Key=item["Key"])["Body"].read()
-            lines += (
-                msgspec.json.decode(line, type=ArchivedRecord)
-                for line in gzip.decompress(body).splitlines()
-            )
-        return lines
-
-    def refusals(self) -> list[RefusedRecord]:
-        found = []
-        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get(
-            "Messages"
-        ):
-            found += [msgspec.json.decode(m["Body"], type=RefusedRecord) for m in messages]
-        return found
+from fleet_sim.contract.tables import SpotBelief
 
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
-    with mock_aws():
-        yield Cloud()
+    with running(monkeypatch) as cloud:
+        yield cloud
 
 
 def test_a_batch_ends_up_everywhere(cloud: Cloud) -> None:
@@ -317,45 +213,6 @@ def test_tables_filled_anew_between_runs_are_not_overwritten_from_memory(cloud: 
     assert (cloud.belief("s0").state, cloud.belief("s0").observations) == ("free", 1)
 
 
-def street(seq: int, vin: str, car: bool, heading_deg: float) -> Any:
-    """A message of a drive along the stalls' lane, or across it."""
-    return record(
-        seq,
-        vin=vin,
-        lon=-122.27 + (10.0 * seq - 40.0) / 87_862,
-        heading_deg=heading_deg,
-        sonar=SONAR_CAR if car else SONAR_NONE,
-    )
-
-
-Final: TypeAlias = tuple[dict[str, VehicleView], Any, Any]
-
-
-def final(cloud: Cloud, order: list[Any], sizes: Iterator[int], restart: bool) -> Final:
-    """Vehicles, tracks and spots after these messages in batches of these sizes."""
-    cloud.dynamodb = FakeDynamoDb(vehicles="vin", spots="id", counters="")
-    cloud.start()
-    left = [incoming(item, 100 + i) for i, item in enumerate(order)]
-    while left:
-        size = next(sizes)
-        assert cloud.pipeline.process(left[:size]).failed == {}
-        left = left[size:]
-        if restart:
-            cloud.start()
-    held = cloud.dynamodb.tables["vehicles"]
-    views = {
-        vin: msgspec.structs.replace(
-            cloud.view(vin), arrival_ms=0.0, processed_ms=0.0, stored_ms=0.0
-        )
-        for vin in held
-    }
-    spots = cloud.dynamodb.tables["spots"]
-    # How the clocks are to each other is known the better the more was received.
-    beliefs = {name: msgspec.structs.replace(cloud.belief(name), ahead_ms=0) for name in spots}
-    recent = {name: item["recent"] for name, item in spots.items()}
-    return views, {vin: held[vin]["track"] for vin in held}, beliefs, recent
-
-
 def test_a_belief_says_how_the_vehicles_clock_is_to_ours(cloud: Cloud) -> None:
     first = record(1, sonar=SONAR_CAR)
     hour_behind = first.ts + 3_600_000.0
@@ -366,70 +223,6 @@ def test_a_belief_says_how_the_vehicles_clock_is_to_ours(cloud: Cloud) -> None:
     assert belief.ahead_ms == -3_600_040
     assert as_of(belief, hour_behind + 40).state == belief.state == "occupied"
     assert as_of(belief, hour_behind + 8 * 3_600_000).state == "unknown"
-
-
-DRIVES = st.lists(
-    st.tuples(
-        st.sampled_from([VIN, SECOND_VIN]),
-        st.integers(1, 8),
-        st.sampled_from([True, False]),
-        st.sampled_from([90.0, 90.0, 90.0, 180.0]),
-    ),
-    min_size=1,
-    max_size=16,
-    unique_by=lambda item: item[:2],
-)
-HOW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-@HOW
-@given(DRIVES, st.randoms(use_true_random=False), st.lists(st.integers(1, 6), min_size=1))
-def test_any_cut_any_restart_and_any_repetition_end_the_same(cloud, messages, random, cuts) -> None:  # type: ignore[no-untyped-def]
-    messages = sorted(messages, key=lambda item: item[1])
-    sent = [street(seq, vin, car, heading) for vin, seq, car, heading in messages]
-    once = final(cloud, sent, itertools.repeat(1), restart=False)
-    repeated = list(sent)
-    for item in random.choices(sent, k=4):
-        # The stream repeats what it has carried already.
-        repeated.insert(random.randint(repeated.index(item) + 1, len(repeated)), item)
-    assert final(cloud, repeated, itertools.cycle(cuts), restart=True) == once
-
-
-@HOW
-@given(DRIVES, st.randoms(use_true_random=False), st.lists(st.integers(1, 6), min_size=1))
-def test_disorder_changes_no_vehicle_and_doubles_no_look(cloud, messages, random, cuts) -> None:  # type: ignore[no-untyped-def]
-    sent = [street(seq, vin, car, heading) for vin, seq, car, heading in messages]
-    shuffled = sent + [random.choice(sent) for _ in range(4)]
-    random.shuffle(shuffled)
-    views, _, _, recent = final(cloud, shuffled, itertools.cycle(cuts), restart=True)
-    inorder = sorted(sent, key=lambda item: item.seq)
-    assert views == final(cloud, inorder, itertools.repeat(1), restart=False)[0]
-    for text in recent.values():
-        looks = msgspec.json.decode(text["S"], type=list[Observation])
-        assert len({(look.vin, look.seq) for look in looks}) == len(looks)
-
-
-def test_a_crash_between_spots_and_vehicles_doubles_no_look(cloud: Cloud) -> None:
-    batch = [incoming(record(1, sonar=SONAR_CAR), 101), incoming(parked(2), 102)]
-    writes = itertools.count()
-
-    def crash_at_the_vehicle() -> None:
-        if next(writes):
-            raise RuntimeError("out of memory")
-
-    cloud.dynamodb.before_write = crash_at_the_vehicle
-    with pytest.raises(RuntimeError, match="out of memory"):
-        cloud.invoke(*batch)
-    assert cloud.belief("s0").observations == 1
-    assert cloud.dynamodb.tables["vehicles"] == {}
-    cloud.dynamodb.before_write = lambda: None
-    cloud.start()
-    assert cloud.invoke(batch[0]) == []  # another cut than before
-    assert cloud.invoke(batch[1]) == []
-    assert cloud.belief("s0").observations == 1
-    assert cloud.view().applied == "1-2"
 
 
 def test_a_vehicle_written_by_another_process_is_planned_anew(cloud: Cloud) -> None:

@@ -4,22 +4,24 @@ import dataclasses
 import sys
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import osmium
 import pytest
-from osm_maps import CROSS, LAT, LON, RESIDENTIAL, WEST_OAKLAND, cross, osm
+from osm_maps import (
+    CROSS,
+    LAT,
+    LON,
+    RESIDENTIAL,
+    assert_stalls_are_where_they_may_be,
+    cross,
+    osm,
+)
 
-from fleet_sim.contract import SpotRegistry
 from fleet_sim.models import gnss
-from fleet_sim.scenario.model import City as CitySpec
-from fleet_sim.scenario.model import Phase, Scenario, VehicleGroup
-from fleet_sim.scenario.units import Duration
-from fleet_sim.world import City, World
+from fleet_sim.world import City
 from fleet_sim.world import osm as reader
-from fleet_sim.world.fleet import CRUISING
-from fleet_sim.world.network import build, reverse
-from fleet_sim.world.roads import CORNER_M, CROSSING_S
+from fleet_sim.world.network import reverse
+from fleet_sim.world.roads import CROSSING_S
 from fleet_sim.world.routing import Router
 from fleet_sim.world.stalls import STALL_LENGTH_M
 
@@ -315,27 +317,6 @@ def test_a_way_with_points_that_are_not_in_the_file_is_cut_there(tmp_path: Path)
     assert [way.points for way in reader.read(path).ways] == [(3, 1), (4, 2), (5, 1)]
 
 
-def assert_stalls_are_where_they_may_be(city: City) -> None:
-    r, s = city.roads, city.stalls
-    half = STALL_LENGTH_M / 2
-    assert (s.offset >= half).all()
-    assert (s.offset <= r.length[s.edge] - half).all()
-    from_start, to_end = s.offset - half, r.length[s.edge] - s.offset - half
-    assert (from_start[~r.bend[r.tail[s.edge]]] >= CORNER_M - 1e-6).all()
-    assert (to_end[~r.bend[r.head[s.edge]]] >= CORNER_M - 1e-6).all()
-    # No lane runs through a stall's middle, its own included.
-    dx, dy = s.x[:, None] - r.lane_x, s.y[:, None] - r.lane_y
-    along, across = dx * r.ux + dy * r.uy, np.abs(dx * r.uy - dy * r.ux)
-    beside = (along > 0) & (along < r.length)
-    assert np.where(beside, across, np.inf).min() > 2.9
-    gap = np.hypot(s.x[:, None] - s.x, s.y[:, None] - s.y) + 1e3 * np.eye(s.n)
-    assert gap.min() > 6.0
-    assert len(set(s.id)) == s.n
-    assert (np.diff(s.edge) >= 0).all()
-    registry = city.to_registry()
-    assert msgspec.json.decode(msgspec.json.encode(registry), type=SpotRegistry) == registry
-
-
 def test_stalls_stand_at_legal_kerbs_clear_of_everything(tmp_path: Path) -> None:
     points = {**CROSS, 6: (140.0, 25.0), 7: (250.0, 100.0)}
     ways = [((3, 1, 2), {**PRIMARY, "highway": "secondary", "parking:right": "no"}),
@@ -424,90 +405,3 @@ def test_too_many_crossings_are_refused_before_the_tables(
     monkeypatch.setattr(reader, "MAX_STREET_POINTS", 5)
     with pytest.raises(ValueError, match="more than 5 points"):
         read(tmp_path, cross())
-
-
-needs_map = pytest.mark.skipif(
-    not WEST_OAKLAND.is_file(), reason="the extract of real streets is not beside the repository"
-)
-
-
-@pytest.fixture(scope="module")
-def oakland() -> City:
-    return City.from_osm(WEST_OAKLAND, 1)
-
-
-@needs_map
-def test_real_streets_are_whole(oakland: City) -> None:
-    extract = reader.read(WEST_OAKLAND)
-    net = build(extract)
-    kept_km = sum(np.hypot(*np.diff(s.line, axis=0).T).sum() for s in net.streets) / 1e3
-    assert kept_km + net.dropped_km == pytest.approx(46.0, abs=1.0)
-    assert len(extract.signals) == 19
-    assert np.isfinite(oakland.roads.cost_to_go()).all()
-    assert oakland.roads.length.min() >= 18.0
-    assert {"7th Street", "Mandela Parkway", "Peralta Street"} <= set(oakland.roads.streets)
-    assert (oakland.roads.signal > 0).sum() > 20
-
-
-@needs_map
-def test_real_streets_are_where_the_map_has_them(oakland: City) -> None:
-    """Every tenth metre of every lane, against the points and lines of the file."""
-    extract = reader.read(WEST_OAKLAND)
-    r = oakland.roads
-    edge = np.repeat(np.arange(r.n_edges), 5)
-    x, y = r.point(edge, np.tile(np.linspace(0.1, 0.9, 5), r.n_edges) * r.length[edge])
-    ends = np.array(
-        [(*extract.place[a], *extract.place[b]) for way in extract.ways
-         for a, b in zip(way.points, way.points[1:], strict=False)]
-    )  # fmt: skip
-    ax, ay = oakland.projection.to_metres(ends[:, 0], ends[:, 1])
-    bx, by = oakland.projection.to_metres(ends[:, 2], ends[:, 3])
-    dx, dy = bx - ax, by - ay
-    share = ((x[:, None] - ax) * dx + (y[:, None] - ay) * dy) / (dx**2 + dy**2)
-    share = np.clip(share, 0.0, 1.0)
-    off = np.hypot(ax + share * dx - x[:, None], ay + share * dy - y[:, None]).min(axis=1)
-    assert np.median(off) < 2.0
-    assert np.quantile(off, 0.95) < 6.0
-    assert off.max() < 20.0
-
-
-@needs_map
-def test_stalls_of_real_streets(oakland: City) -> None:
-    assert oakland.stalls.n > 4000
-    assert_stalls_are_where_they_may_be(oakland)
-    arena, market = oakland.venue("arena"), oakland.venue("market")
-    assert np.hypot(arena.x, arena.y) < 200
-    assert np.hypot(market.x, market.y) > 400
-
-
-@needs_map
-def test_five_hundred_vehicles_drive_on_real_streets() -> None:
-    world = World(
-        Scenario(
-            name="x",
-            city=CitySpec(osm=str(WEST_OAKLAND)),
-            fleet=(VehicleGroup(group="a", count=500),),
-            phases=(Phase(name="p", duration_s=Duration(60)),),
-        )
-    )
-    before = world.fleet.odo.copy()
-    crossings = 0
-    for _ in range(300):
-        edge = world.fleet.edge.copy()
-        world.step(0.1)
-        crossings += int((edge != world.fleet.edge).sum())
-    driving = world.fleet.mode <= CRUISING
-    assert (world.fleet.odo - before)[driving].mean() > 30 * 4.0
-    assert crossings > 500
-    assert world.fleet.clamps < crossings / 50
-    # On streets: in its lane, but beside it in a stall.
-    x, y = world.fleet.position(np.arange(driving.size))
-    left = world.fleet.lanes.left_m[world.fleet.lane]
-    assert len(set(left[driving])) > 2
-    assert (left <= 3.5 * (world.city.roads.lanes[world.fleet.edge] - 1)).all()
-    lane_x, lane_y = world.city.roads.point(world.fleet.edge, world.fleet.x, -left)
-    off = np.hypot(x - lane_x, y - lane_y)
-    assert off[driving].max() < 0.5
-    assert (world.fleet.x <= world.city.roads.length[world.fleet.edge] + 1e-6).all()
-    seen = world.observe(np.arange(world.n))
-    assert (np.abs(seen.lat - world.city.projection.lat0) < 0.02).all()
