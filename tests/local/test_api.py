@@ -1,16 +1,13 @@
 """The HTTP API as deployed: what needs a gateway, a role and real services."""
 
 import json
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from test_run import run_in, write_scenario
 
 from fleet_sim.cloud import deploy, registry
 from fleet_sim.cloud.local import Endpoints
@@ -43,13 +40,6 @@ def town(local_aws: Endpoints) -> Iterator[tuple[Target, deploy.StackOutputs]]:
     registry.upload(target, outputs, stalls, street_network(CITY, stalls.city))
     yield target, outputs
     deploy.delete(target)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A user's folder, in which nothing is left running."""
-    yield tmp_path
-    run_in(tmp_path, "down")
 
 
 def ask(town: tuple[Target, deploy.StackOutputs], path: str, **headers: str) -> Answer:
@@ -109,14 +99,3 @@ def test_a_browser_may_revalidate(town: Any) -> None:
         assert "if-none-match" in answer.headers["Access-Control-Allow-Headers"].lower()
     seen = ask(town, "/health", Origin="https://map.example")
     assert "etag" in seen.headers["Access-Control-Expose-Headers"].lower()
-
-
-def test_a_citys_stalls_come_with_a_deployment(folder: Path) -> None:
-    assert run_in(folder, "up").returncode == 0
-    done = run_in(folder, "deploy", "--city", write_scenario(folder, "3s"))
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"spot registry: \d+ stalls", done.stdout)
-    api = re.search(r"^API (\S+)", done.stdout, re.MULTILINE)
-    assert api is not None
-    with urllib.request.urlopen(api[1] + "/fleet/summary", timeout=20) as answer:
-        assert json.loads(answer.read())["unknown"] > 0

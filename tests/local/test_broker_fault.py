@@ -62,7 +62,7 @@ def nothing_lost(summary: dict[str, Any], folder: Path) -> None:
 def test_a_broker_that_is_killed_costs_no_message_and_jitter_spreads_the_return(
     tmp_path: Path,
 ) -> None:
-    size = {"count": 120, "blocks": 4, "duration": 12, "down": 2, "base": 4, "cap": 4}
+    size = {"count": 120, "blocks": 4, "duration": 10, "down": 2, "base": 4, "cap": 4}
     plain, plain_folder = run(tmp_path / "plain", jitter="none", **size)
     full, full_folder = run(tmp_path / "full", jitter="full", **size)
     for summary, folder in ((plain, plain_folder), (full, full_folder)):

@@ -44,7 +44,7 @@ def connect(manifest: identities.Manifest, vin: str | None, client_id: str) -> a
     """With the certificate of `vin`, under the name `client_id`."""
     return aiomqtt.Client(
         manifest.mqtt_host, manifest.mqtt_port, identifier=client_id,
-        tls_context=tls(manifest, vin), timeout=5, protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=tls(manifest, vin), timeout=2, protocol=aiomqtt.ProtocolVersion.V5,
     )  # fmt: skip
 
 

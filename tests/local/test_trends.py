@@ -1,23 +1,16 @@
-"""Trends as deployed: an archive, the function under its role, the table, the API; and as a user
-fills them."""
+"""Trends as deployed: an archive, the function under its role, the table, the API."""
 
 import datetime as dt
 import json
-import re
-import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
-from test_run import run_in, write_scenario
 
 from fleet_sim.cloud import deploy, registry
 from fleet_sim.cloud.local import Endpoints
 from fleet_sim.cloud.target import Target, open_local
-from fleet_sim.contract.trends import StreetTrend, TrendIndex
+from fleet_sim.contract.trends import TrendIndex
 from fleet_sim.engine import backfill
 from fleet_sim.scenario import loads
 from fleet_sim.world import build_cities
@@ -28,42 +21,10 @@ SCENARIO = (
 )
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A user's folder, in which nothing is left running."""
-    yield tmp_path
-    run_in(tmp_path, "down")
-
-
 def get(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=20) as answer:
         body: bytes = answer.read()
         return body
-
-
-def test_a_backfill_gives_every_street_a_week_at_once(folder: Path) -> None:
-    up = run_in(folder, "up")
-    assert up.returncode == 0, up.stderr
-    api = re.search(r"^API +(\S+)", up.stdout, re.MULTILINE)
-    assert api is not None
-    path = write_scenario(folder, "3s")
-    done = run_in(folder, "generate", path, "--backfill", "8d")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"archive: [\d,]+ messages in 192 hours", done.stdout)
-    index = msgspec.json.decode(get(f"{api[1]}/trends"), type=TrendIndex)
-    assert f"trends of {len(index.streets)} streets" in done.stdout
-    name = urllib.parse.quote(index.streets[0])
-    trend = msgspec.json.decode(get(f"{api[1]}/trends/street?name={name}"), type=StreetTrend)
-    assert len(trend.hours) == 168
-    assert sum(hour.looks for hour in trend.hours) > 0
-    assert all(hour.taken is None or 0 <= hour.taken <= 1 for hour in trend.hours)
-    again = run_in(folder, "generate", path, "--backfill", "8d")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "spot registry" not in again.stdout  # it is deployed already
-    same = msgspec.json.decode(get(f"{api[1]}/trends"), type=TrendIndex)
-    assert same.streets == index.streets
-    # An hour may have begun meanwhile; nothing is counted twice.
-    assert abs(same.looks - index.looks) <= index.looks / 50
 
 
 class TestDeployed:

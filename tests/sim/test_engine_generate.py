@@ -3,6 +3,7 @@
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from fleet_sim.cli import main
 from fleet_sim.engine.bench import Physics, bench_physics
-from fleet_sim.engine.generate import generate
+from fleet_sim.engine.generate import Dataset, generate
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.scenario import loads
 from fleet_sim.world import World
@@ -29,9 +30,22 @@ phases: [{name: all, duration: 20m, parking: {occupancy: 50%}}]
 """
 
 
-def test_every_message_is_there_once_and_in_the_order_of_time(tmp_path: Path) -> None:
-    done = generate(loads(SCENARIO), tmp_path / "data")
-    table = pq.read_table(tmp_path / "data" / "telemetry.parquet")
+class Whole(NamedTuple):
+    """The scenario's dataset, written once for the tests that read it."""
+
+    folder: Path
+    done: Dataset
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("generated") / "data"
+    return Whole(folder, generate(loads(SCENARIO), folder))
+
+
+def test_every_message_is_there_once_and_in_the_order_of_time(whole: Whole) -> None:
+    done = whole.done
+    table = pq.read_table(whole.folder / "telemetry.parquet")
     assert done.simulated_s == 1200.0
     assert done.rows["telemetry"] == table.num_rows == 20 * 240 + 5 * 20
     names = list(zip(table["vin"].to_pylist(), table["seq"].to_pylist(), strict=True))
@@ -44,27 +58,24 @@ def test_every_message_is_there_once_and_in_the_order_of_time(tmp_path: Path) ->
     assert "range_cm" not in table.column_names
 
 
-def test_truth_can_be_replayed_to_the_worlds_own_end(tmp_path: Path) -> None:
-    scenario = loads(SCENARIO)
-    done = generate(scenario, tmp_path / "data")
-    rows = pq.read_table(tmp_path / "data" / "truth.parquet").to_pylist()
-    assert done.rows["truth"] == len(rows)
+def test_truth_can_be_replayed_to_the_worlds_own_end(whole: Whole) -> None:
+    rows = pq.read_table(whole.folder / "truth.parquet").to_pylist()
+    assert whole.done.rows["truth"] == len(rows)
     held: dict[str, bool] = {}
     for row in rows:
         if row["stall"] in held:
             assert held[row["stall"]] is not row["occupied"], "a change that changes nothing"
         assert row["occupied"] or row["by"] is None
         held[row["stall"]] = row["occupied"]
-    world = World(scenario)
+    world = World(loads(SCENARIO))
     for _ in range(2 * 20 * 60):
         world.step(0.5)
     assert held == dict(zip(world.city.stalls.id, world.truth.occupied.tolist(), strict=True))
 
 
-def test_trips_end_where_the_next_one_begins_and_add_up(tmp_path: Path) -> None:
-    done = generate(loads(SCENARIO), tmp_path / "data")
-    trips = pq.read_table(tmp_path / "data" / "trips.parquet").to_pylist()
-    assert done.rows["trips"] == len(trips) > 0
+def test_trips_end_where_the_next_one_begins_and_add_up(whole: Whole) -> None:
+    trips = pq.read_table(whole.folder / "trips.parquet").to_pylist()
+    assert whole.done.rows["trips"] == len(trips) > 0
     last: dict[str, dict[str, object]] = {}
     for trip in sorted(trips, key=lambda t: t["arrived"]):
         before = last.get(trip["vin"])
@@ -82,7 +93,7 @@ def test_trips_end_where_the_next_one_begins_and_add_up(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_files_that_hold_all_until_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fleet_sim.engine.trips.ROWS_A_GROUP", 3)
 
@@ -94,11 +105,13 @@ def test_ctrl_c_leaves_files_that_hold_all_until_then(
     done = generate(loads(SCENARIO), tmp_path / "part", on_progress=interrupt)
     assert signal.getsignal(signal.SIGINT) is before
     assert done.simulated_s == 600.0
-    whole = generate(loads(SCENARIO), tmp_path / "whole")
-    assert done.rows["telemetry"] == 20 * 120 + 5 * 10 < whole.rows["telemetry"]
+    assert done.rows["telemetry"] == 20 * 120 + 5 * 10 < whole.done.rows["telemetry"]
     assert pq.ParquetFile(tmp_path / "part" / "trips.parquet").num_row_groups > 1
     for name, rows in done.rows.items():
-        part, full = (pq.read_table(tmp_path / d / f"{name}.parquet") for d in ("part", "whole"))
+        part, full = (
+            pq.read_table(folder / f"{name}.parquet")
+            for folder in (tmp_path / "part", whole.folder)
+        )
         assert part.num_rows == rows > 0
         assert part.to_pylist() == full.slice(0, rows).to_pylist()
 
