@@ -118,15 +118,19 @@ function reasons(title, counts) {
     ...found.map(([name, n]) => el("span", { className: "chip" }, `${name}: ${count(n)}`)));
 }
 
-// Asks, and waits for the answer.
+// Asks, and waits for the answer. Not for the dialog's event `close`: that of a question before may
+// come when the next one is asked already, and would answer it.
 function agreed(question) {
   const dialog = $("confirm");
   $("confirm-text").textContent = question;
-  dialog.returnValue = "";
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
   return new Promise((done) => {
-    $("confirm-yes").onclick = () => dialog.close("yes");
-    $("confirm-no").onclick = () => dialog.close("no");
-    dialog.onclose = () => done(dialog.returnValue === "yes"); // Escape closes it too
+    const answer = (yes) => () => {
+      dialog.close();
+      done(yes);
+    };
+    $("confirm-yes").onclick = answer(true);
+    $("confirm-no").onclick = answer(false);
+    dialog.oncancel = () => done(false); // Escape
   });
 }
