@@ -125,7 +125,7 @@ class LatencyHistogram:
         filled = self._filled()
         for bucket in filled:
             value_ms = bucket.highest_us / 1000
-            total += bucket.count
+            total += bucket.latencies
             while 100 * total / self.count >= level:
                 share = level / 100
                 lines.append(f"{value_ms:12.3f} {share:.12f} {total:10d} {1 / (1 - share):14.2f}")
@@ -137,8 +137,8 @@ class LatencyHistogram:
         if self.count:
             lines.append(f"{value_ms:12.3f} {1:.12f} {self.count:10d}")
         n = max(self.count, 1)
-        mean_us = sum(bucket.middle_us * bucket.count for bucket in filled) / n
-        variance = sum((bucket.middle_us - mean_us) ** 2 * bucket.count for bucket in filled) / n
+        mean_us = sum(b.middle_us * b.latencies for b in filled) / n
+        variance = sum((b.middle_us - mean_us) ** 2 * b.latencies for b in filled) / n
         mean_ms, deviation_ms = mean_us / 1000, math.sqrt(variance) / 1000
         buckets, sub_buckets = self._hdr.bucket_count, self._hdr.sub_bucket_count
         lines += [
@@ -165,7 +165,7 @@ class _Bucket(NamedTuple):
     highest_us: int
     middle_us: int
     """As the reference implementation has it: the lowest value and half of the width, whole µs."""
-    count: int
+    latencies: int
 
 
 def _lowest_equivalent(micros: NDArray[np.int64]) -> NDArray[np.int64]:
