@@ -5,8 +5,11 @@ from typing import Any, Literal
 
 from locust import FastHttpUser
 
-from fleet_sim.engine.load_locust import session
+from fleet_sim.engine.load_locust import listen
+from fleet_sim.engine.load_session import session
 from fleet_sim.engine.load_talk import Answer, VehiclesError
+
+listen()  # this module is imported once, by the first of the files that use it
 
 
 class ApiUser(FastHttpUser):

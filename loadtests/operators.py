@@ -1,22 +1,29 @@
-"""Operators who look after update campaigns: signed calls, none of which changes a campaign.
+"""Operators who look after update campaigns, and run small ones of their own: signed calls.
 
 locust -f loadtests/operators.py --headless -u 3 -r 1 -t 1m
 """
 
 import time
+import uuid
 from typing import Any
 
+import msgspec
 from _users import ApiUser, thinking
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from locust import task
 
 from fleet_sim.cloud.campaigns import signer
-from fleet_sim.engine.load_locust import session
+from fleet_sim.engine.load_campaign import idle_campaign
+from fleet_sim.engine.load_session import session
+
+LOOK_S = 1.0
+GIVE_UP_S = 120.0
 
 
 class Operator(ApiUser):
-    """Lists the campaigns and follows one: state, vehicles, audit."""
+    """Lists the campaigns and follows one: state, vehicles, audit. Now and then makes one for which
+    no vehicle is ever started, holds it, lets it go on and aborts it."""
 
     kind = "operators"
     weight = 1
@@ -27,10 +34,18 @@ class Operator(ApiUser):
         self.url = place.campaigns_url
         self.auth: SigV4Auth = signer(place.target)
         self.ids: list[str] = []
+        self.own = ""
+        """A campaign of its own that may not be aborted yet."""
+        self.status = 0
+        """Of the last answer; 0 when none came."""
+
+    def on_stop(self) -> None:
+        if self.own:  # nobody else would end it
+            self.act("abort")
 
     @task(2)
     def overview(self) -> None:
-        answer = self.signed("/campaigns", "campaigns")
+        answer = self.signed("GET", "/campaigns", "campaigns")
         if answer is not None:
             self.ids = [each["id"] for each in answer.get("campaigns", [])]
 
@@ -41,14 +56,75 @@ class Operator(ApiUser):
             return
         chosen = session.draw.choice(self.ids)
         for path, name in (("", "campaign"), ("/vehicles", "campaign_vehicles")):
-            if self.signed(f"/campaigns/{chosen}{path}", name) is None:
+            if self.signed("GET", f"/campaigns/{chosen}{path}", name) is None:
                 return
             time.sleep(0.2)
-        self.signed(f"/campaigns/{chosen}/audit", "campaign_audit")
+        self.signed("GET", f"/campaigns/{chosen}/audit", "campaign_audit")
 
-    def signed(self, path: str, name: str) -> Any:
+    @task(1)
+    def run_one(self) -> None:
+        if not session.campaigns:
+            self.follow()
+            return
+        if self.own:
+            self.end_it()
+            return
+        request = idle_campaign(uuid.uuid4().hex[:12], time.time())
+        self.own = request.id or ""
+        if (
+            self.signed("POST", "/campaigns", "campaign_create", msgspec.json.encode(request))
+            is None
+        ):
+            if 400 <= self.status < 500:
+                self.own = ""  # it is certain that there is none
+            return
+        if self.until("running"):
+            self.act("pause")
+            time.sleep(LOOK_S)
+            self.act("resume")
+            time.sleep(LOOK_S)
+        self.end_it()
+
+    def end_it(self) -> None:
+        """Tried again the next time when it was not answered."""
+        if self.act("abort"):
+            self.until("aborted")
+        elif self.status not in (404, 409):
+            return
+        self.own = ""
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def act(self, what: str) -> bool:
+        """Whether the service took it."""
+        path = f"/campaigns/{self.own}/{what}"
+        return self.signed("POST", path, f"campaign_{what}") is not None
+
+    def until(self, state: str) -> bool:
+        """Looks again and again whether its campaign is there; how long that took is
+        `campaign_until_STATE`, which may be a look too high. False when it does not come."""
+        began = time.perf_counter()
+        name = f"campaign_until_{state}"
+        while (took_s := time.perf_counter() - began) < GIVE_UP_S:
+            found = self.signed("GET", f"/campaigns/{self.own}", "campaign")
+            if found is not None and found["state"] == state:
+                self.report("PIPE", name, (time.perf_counter() - began) * 1000)
+                return True
+            time.sleep(LOOK_S)
+        self.report("PIPE", name, took_s * 1000, f"not so in {GIVE_UP_S:.0f} s")
+        return False
+
+    def signed(self, method: str, path: str, name: str, body: bytes = b"") -> Any:
         """The answer's document; None when it was refused."""
-        request = AWSRequest("GET", self.url + path)
+        headers = {"Content-Type": "application/json"} if body else {}
+        request = AWSRequest(method, self.url + path, headers, body or None)
         self.auth.add_auth(request)
-        answer = self.client.get(self.url + path, name=name, headers=dict(request.headers.items()))
-        return answer.json() if answer.status_code == 200 else None
+        answer = self.client.request(
+            method,
+            self.url + path,
+            name=name,
+            data=body or None,
+            headers=dict(request.headers.items()),
+        )
+        self.status = answer.status_code
+        return answer.json() if answer.status_code in (200, 201, 202) else None

@@ -9,7 +9,7 @@ import gevent
 from _users import Publisher
 from locust import constant_pacing, task
 
-from fleet_sim.engine.load_locust import session
+from fleet_sim.engine.load_session import session
 
 POLL_S = 0.05
 GIVE_UP_S = 60.0

@@ -228,7 +228,7 @@ def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
     "--plant",
     metavar="SHARE",
     default="0%",
-    help="Slow the parts down by so much (20%), to see that it is found.",
+    help="Slow everything down by so much (20%), to see that it is found.",
 )
 @json_option
 @reports_errors

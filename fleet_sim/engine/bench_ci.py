@@ -92,7 +92,7 @@ def measure(
     plant: float = 0.0,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Bench:
-    """Measure all. `runs` 0 leaves the pipeline out; `plant` slows the parts down by that share.
+    """Measure all. `runs` 0 leaves the pipeline out; `plant` slows all of it down by that share.
     Raises `BenchError` when a run fails."""
     calibrations: list[float] = []
     found: dict[str, _Measured] = {}
@@ -103,7 +103,7 @@ def measure(
     for number in range(runs):
         on_progress(f"run {number + 1} of {runs} of the whole pipeline")
         before = calibrate()
-        piped = run_once()
+        piped = run_once(plant)
         after = calibrate()
         cpu_s, wall_s = ((a + b) / 2 for a, b in zip(before, after, strict=True))
         calibrations.append(cpu_s)

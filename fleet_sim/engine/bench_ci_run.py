@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from fleet_sim.engine.bench_ci_plant import planted
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary, from_json
 
@@ -38,12 +39,16 @@ class Piped(NamedTuple):
     """By stage, from the intended time."""
 
 
-def run_once() -> Piped:
-    """`BenchError` when it does not pass: a figure of half a run is none."""
+def run_once(plant: float = 0.0) -> Piped:
+    """`plant`: all its Python processes are slower by so much. `BenchError` when it does not pass:
+    a figure of half a run is none."""
     package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH")) if part)
     with tempfile.TemporaryDirectory(prefix="fleet-sim-bench-") as name:
         folder = Path(name)
+        parts = [package, os.environ.get("PYTHONPATH", "")]
+        if plant:
+            parts.insert(0, str(planted(folder / "planted", plant)))
+        path = os.pathsep.join(filter(None, parts))
         (folder / "bench.yaml").write_text(SCENARIO)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

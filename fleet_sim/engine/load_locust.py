@@ -1,159 +1,37 @@
-"""What fleet-sim adds to Locust: where the stack is, phases, precise percentiles, thresholds.
+"""What fleet-sim adds to Locust, at its events: options, where the stack is, precise percentiles
+over all workers, thresholds.
 
 Importing Locust patches the process for gevent: only the files of `loadtests/` import this module.
 """
 
-import contextlib
-import logging
 import os
 import random
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import gevent
 import msgspec
-from locust import LoadTestShape, events
-from locust.exception import StopUser
+from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
 from fleet_sim.cloud.stacks import DeployError
 from fleet_sim.cloud.target import TargetError
 from fleet_sim.engine.catalog import load_scenario
-from fleet_sim.engine.load_area import Area
-from fleet_sim.engine.load_plan import (
-    BEGIN,
-    READY,
-    Plan,
-    Spell,
-    find_place,
-    load_run,
-    parse_threshold,
-    plan_of,
-)
+from fleet_sim.engine.load_plan import Plan, find_place, load_run, parse_threshold, plan_of
 from fleet_sim.engine.load_result import conclude, print_result
-from fleet_sim.engine.load_talk import Order, VehiclesError, VehiclesProcess
+from fleet_sim.engine.load_session import Phases, session
 from fleet_sim.engine.options import new_run_id
-from fleet_sim.measure.load import Meter, Tally, slices
+from fleet_sim.measure.load import Tally, slices
 from fleet_sim.scenario import ScenarioError
 from fleet_sim.world import build_cities
 
 KEY = "fleet_sim"
 """Of our part in what a worker reports."""
+ELAPSED = "fleet_sim_elapsed"
+"""Message to the workers: seconds since the first spell began."""
 INVALID = 2
-
-log = logging.getLogger("fleet_sim")
-
-
-class Session:
-    """Of this process: the plan, what was measured, and what its users share."""
-
-    def __init__(self) -> None:
-        self.plan: Plan | None = None
-        self.ready = threading.Event()
-        self.begin_s: float | None = None
-        """When the first spell began, s since the epoch."""
-        self.meter = Meter()
-        self.tally = Tally()
-        self.draw = random.Random()
-        self.workers = 1
-        self._area: Area | None = None
-        self._vehicles: VehiclesProcess | None = None
-        self._vehicles_problem = ""
-        self._taken = 0
-        self._starting = threading.Lock()
-        self._asking = threading.Lock()
-
-    @property
-    def set_up(self) -> Plan:
-        """The plan, once it is there: a worker may be told to begin while it still looks for the
-        stack."""
-        if self.plan is None:
-            self.ready.wait()
-        assert self.plan is not None
-        return self.plan
-
-    def elapsed_s(self) -> float:
-        """Since the first spell began; below 0 before it."""
-        return -1.0 if self.begin_s is None else time.time() - self.begin_s
-
-    def spell(self) -> Spell | None:
-        return self.set_up.at(self.elapsed_s())
-
-    def area(self, client: Any) -> Area:
-        """Asked for once a process; the request counts as any other."""
-        with self._asking:
-            if self._area is None:
-                with client.get("/streets", name="streets", catch_response=True) as answer:
-                    try:
-                        self._area = Area.of_geojson(answer.content or b"")
-                    except ValueError as error:
-                        answer.failure(str(error)[:120])
-                        raise StopUser from None
-            return self._area
-
-    def goal(self, client: Any) -> tuple[float, float]:
-        """Where the next user wants to go."""
-        area = self.area(client)
-        spell = self.spell() if self.set_up.spells else None
-        return area.goal(self.draw, spell.hot if spell else ())
-
-    def vehicles(self, worker: int) -> VehiclesProcess:
-        """Started with the first user that publishes. `VehiclesError` when that fails, each
-        time."""
-        with self._starting:
-            if self._vehicles_problem:
-                raise VehiclesError(self._vehicles_problem)
-            if self._vehicles is None:
-                plan = self.set_up
-                order = Order(
-                    run=plan.run,
-                    vehicles=plan.vehicles,
-                    process=worker,
-                    identities=plan.identities,
-                    place=plan.place,
-                )
-                try:
-                    self._vehicles = VehiclesProcess(order)
-                except VehiclesError as error:
-                    self._vehicles_problem = str(error)
-                    raise
-            return self._vehicles
-
-    def take_vehicle(self) -> int:
-        """In turn; with more users than vehicles some share one."""
-        self._taken += 1
-        return (self._taken - 1) % max(1, self.set_up.vehicles)
-
-    def close(self) -> None:
-        if self._vehicles is not None:
-            self._vehicles.close()
-            self._vehicles = None
-
-
-session = Session()
-
-
-class Phases(LoadTestShape):
-    """As many users as the scenario's phases say."""
-
-    abstract = True  # else every file that imports it would bring one
-
-    def tick(self) -> tuple[int, float] | None:
-        plan = session.set_up
-        if session.begin_s is None:
-            if plan.waits:
-                (Path(plan.out) / READY).touch()
-                with contextlib.suppress(FileNotFoundError):
-                    session.begin_s = float((Path(plan.out) / BEGIN).read_text())
-            else:
-                session.begin_s = time.time()
-            if session.begin_s is None:
-                return 0, plan.spawn_rate
-        spell = session.spell()
-        return None if spell is None else (spell.users, plan.spawn_rate)
 
 
 # -- events of Locust ------------------------------------------------------------------------------
@@ -178,9 +56,14 @@ def _options(parser: Any, **_: Any) -> None:
     option("--results", default="", help="Folder for load.json and the percentile tables")
     option("--plan", default=None, help="What `fleet-sim run` has written; instead of the others")
     option("--mqtt-vehicles", type=int, default=20, help="Connections of a process, at most")
+    option(
+        "--campaigns",
+        action="store_true",
+        help="Operators make campaigns on AWS too; its OperatorsTopic hears of each",
+    )
 
 
-def _init(environment: Any, **_: Any) -> None:
+def _init(environment: Any, web_ui: Any = None, **_: Any) -> None:
     try:
         plan = _plan(environment.parsed_options)
     except (TargetError, DeployError, ScenarioError, ValueError, OSError) as error:
@@ -191,6 +74,9 @@ def _init(environment: Any, **_: Any) -> None:
         os._exit(INVALID)
     environment.host = environment.host or plan.place.api_url
     session.plan = plan
+    session.campaigns = plan.place.target.local or environment.parsed_options.campaigns
+    # `--processes` forks after these files were imported: all workers would draw the same.
+    session.draw = random.Random()
     session.ready.set()
     for user in list(environment.user_classes):
         kind = getattr(user, "kind", "")
@@ -201,8 +87,12 @@ def _init(environment: Any, **_: Any) -> None:
     if plan.spells:
         environment.shape_class = Phases()  # type: ignore[no-untyped-call]
         environment.shape_class.runner = environment.runner
-    if not isinstance(environment.runner, WorkerRunner):
+    if isinstance(environment.runner, WorkerRunner):
+        environment.runner.register_message(ELAPSED, _elapsed)
+    else:
         gevent.spawn(_every_second, environment.runner)
+    if web_ui is not None:  # a start begins anew there, as in Locust's own tables
+        environment.events.test_start.add_listener(_anew)
     environment.events.request.add_listener(_request)
 
 
@@ -262,12 +152,24 @@ def _reported(client_id: str, data: dict[str, Any], **_: Any) -> None:
     session.tally.add(slices(data.get(KEY, ())))
 
 
+def _elapsed(environment: Any, msg: Any, **_: Any) -> None:
+    session.hear(float(msg.data["s"]))
+
+
+def _anew(**_: Any) -> None:
+    session.meter.take()
+    session.tally = Tally()
+
+
 def _every_second(runner: Any) -> None:
     while True:
         session.tally.users(int(time.time()), runner.user_count)
         session.tally.add(session.meter.take())
         if isinstance(runner, MasterRunner):
             session.workers = max(session.workers, runner.worker_count)
+            session.lost = max(session.lost, len(runner.clients.missing))
+            if session.begin_s is not None:
+                runner.send_message(ELAPSED, {"s": session.elapsed_s()})
         gevent.sleep(1.0)
 
 
@@ -290,13 +192,21 @@ def _quitting(environment: Any, **_: Any) -> None:
         getattr(runner, "cpu_warning_emitted", False)
         or getattr(runner, "worker_cpu_warning_emitted", False)
     )
-    result = conclude(session.tally, plan, begin_s, session.workers, cpu_warning=warned)
+    problem = f"{session.lost} of {session.workers} workers fell silent" if session.lost else ""
+    result = conclude(
+        session.tally, plan, begin_s, session.workers, cpu_warning=warned, problem=problem
+    )
     print_result(result, sys.stdout)
-    if result.thresholds:
-        environment.process_exit_code = 0 if all(t.passed for t in result.thresholds) else 99
+    if any(not threshold.passed for threshold in result.thresholds):
+        environment.process_exit_code = 99
+    elif problem:
+        environment.process_exit_code = 1
+    elif result.thresholds:
+        environment.process_exit_code = 0
 
 
-def _listen() -> None:
+def listen() -> None:
+    """Once a process, before Locust reads its command line."""
     hooks: tuple[tuple[Any, Any], ...] = (
         (events.init_command_line_parser, _options),
         (events.init, _init),
@@ -306,6 +216,3 @@ def _listen() -> None:
     )
     for hook, listener in hooks:
         hook.add_listener(listener)
-
-
-_listen()

@@ -14,13 +14,19 @@ _PERCENTILES = ("p50", "p95", "p99", "max")
 
 
 def conclude(
-    tally: Tally, plan: Plan, begin_s: float, workers: int, *, cpu_warning: bool = False
+    tally: Tally,
+    plan: Plan,
+    begin_s: float,
+    workers: int,
+    *,
+    cpu_warning: bool = False,
+    problem: str = "",
 ) -> LoadResult:
     """Judge by the plan's thresholds, and write its `out`, if it has one. `begin_s`: when time 0
     is, s since the epoch."""
     metrics = tally.metrics(plan.thresholds)
     result = LoadResult(
-        report=tally.report(begin_s, workers, cpu_warning=cpu_warning),
+        report=tally.report(begin_s, workers, cpu_warning=cpu_warning, problem=problem),
         metrics=metrics,
         thresholds=evaluate(plan.thresholds, metrics),
         series=tally.series(begin_s),
@@ -78,6 +84,8 @@ def print_result(result: LoadResult, to: TextIO) -> None:
         to.write("  ".join(cells).rstrip() + "\n")
     for reason, count in report.reasons.items():
         to.write(f"{count} x {reason}\n")
+    if report.problem:
+        to.write(f"not complete: {report.problem}\n")
     if report.cpu_warning:
         to.write("a process took more than 90 % of a core: latencies may be Locust's own\n")
     for threshold in result.thresholds:

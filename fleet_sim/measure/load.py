@@ -41,7 +41,7 @@ class LoadRequest(_Section, frozen=True):
     """Requests of one name."""
 
     kind: str
-    """`GET`, `MQTT`, or `PIPE`: from a published observation until the API shows it."""
+    """`GET`, `POST`, `MQTT`, or `PIPE`: from what somebody did until the API shows it."""
     count: int
     failed: int
     rate: float
@@ -69,7 +69,8 @@ class LoadReport(_Section, frozen=True):
     cpu_warning: bool = False
     """A process of it took more than 90 % of a core: its latencies may be its own."""
     problem: str = ""
-    """Why the load test ended before its time, or did not begin; empty otherwise."""
+    """Why the load test is not complete: it ended before its time, did not begin, or lost a worker;
+    empty otherwise."""
 
 
 class LoadResult(_Section, frozen=True):
@@ -239,7 +240,9 @@ class Tally:
             if total.histogram.count
         }
 
-    def report(self, t0_s: float, workers: int, *, cpu_warning: bool = False) -> LoadReport:
+    def report(
+        self, t0_s: float, workers: int, *, cpu_warning: bool = False, problem: str = ""
+    ) -> LoadReport:
         """`t0_s`: when time 0 is, s since the epoch."""
         requests = {}
         for name, total in sorted(self._names.items()):
@@ -260,6 +263,7 @@ class Tally:
             requests=requests,
             reasons=dict(self._reasons.most_common(MOST_REASONS)),
             cpu_warning=cpu_warning,
+            problem=problem,
         )
 
     def series(self, t0_s: float) -> list[tuple[float, str, float]]:

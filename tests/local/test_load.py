@@ -1,12 +1,15 @@
-"""The load tests against the local AWS: locust itself, two workers, exit codes; and in a run."""
+"""The load tests: locust itself, two workers, exit codes; against the local AWS; and in a run."""
 
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -16,7 +19,7 @@ from test_run import environment, fleet_sim, summary_of
 from fleet_sim.cloud import registry
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.target import Target
-from fleet_sim.engine.load_plan import KINDS, Plan, Spell, place_of
+from fleet_sim.engine.load_plan import KINDS, Hot, Place, Plan, Spell, place_of
 from fleet_sim.engine.load_result import read
 from fleet_sim.engine.load_run import _free_port
 from fleet_sim.engine.load_talk import Order, VehiclesProcess
@@ -36,7 +39,9 @@ seed: 3
 city: {generate: {blocks: [3, 3]}}
 fleet: [{group: cars, count: 4}]
 phases: [{name: calm, duration: 3s}, {name: surge, duration: 4s}]
-load: {users: 2, spawn_rate: 20, phases: {surge: 5}, mix: {drivers: 1, dashboards: 3, probes: 2}}
+load:
+  {users: 2, spawn_rate: 20, phases: {surge: 5}, workers: 2,
+   mix: {drivers: 1, dashboards: 3, probes: 2}}
 thresholds: {"load_ms{name:summary}": ["max<1"], "load_failed": ["value<0.5"]}
 """
 
@@ -51,12 +56,58 @@ def plan(deployed: tuple[Target, StackOutputs], tmp_path_factory: pytest.TempPat
         place=place_of(target, outputs),
         run="0load-20260601T000000Z-aaaa",
         identities=str(tmp_path_factory.mktemp("identities")),
-        spells=(Spell("a", 0.0, 3.0, 8), Spell("b", 3.0, 8.0, 16)),
+        spells=(Spell("a", 0.0, 6.0, 8),),
         spawn_rate=50.0,
-        mix=dict.fromkeys(KINDS, 1) | {"operators": 0},
+        mix={"operators": 2, "probes": 1, "vehicles": 1},
         vehicles=3,
-        thresholds={"load_failed": ("value<0.5",)},
+        thresholds={"load_failed": ("value==0",), "load_requests{name:visible}": ("count>0",)},
     )
+
+
+class Stub:
+    """An API that has one street and one stall, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                stub.asked.append(self.path)
+                body = json.dumps(
+                    {
+                        "features": [{"geometry": {"coordinates": [[-122.0, 37.0]]}}],
+                        "spots": [{"id": "s1"}],
+                        "next": None,
+                    }
+                ).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def plan(self, **fields: object) -> Plan:
+        url = f"http://127.0.0.1:{self.server.server_port}"
+        target = Target("us-east-1", "1", "s", "127.0.0.1", 1, None, url)
+        place = Place(target, url, url, "")
+        return Plan(place=place, run="0load-x", identities="", **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    made = Stub()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
 
 
 def locust(plan: Plan, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -69,22 +120,50 @@ def locust(plan: Plan, folder: Path, *more: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_two_workers_count_what_locust_counts(plan: Plan, tmp_path: Path) -> None:
+def test_two_workers_count_what_locust_counts_and_know_the_phase(
+    stub: Stub, tmp_path: Path
+) -> None:
+    hot = Hot(38.0, -122.0, share=1.0, spread_m=0.0)
+    plan = stub.plan(
+        spells=(Spell("calm", 0.0, 2.0, 4), Spell("surge", 2.0, 4.0, 24, (hot,))),
+        spawn_rate=50.0,
+        mix={kind: int(kind == "drivers") for kind in KINDS},
+        thresholds={"load_failed": ("value==0",), "load_ms{name:near_spots}": ("max<0.001",)},
+    )
     port = str(_free_port())
     done = locust(
         plan, tmp_path, "--processes", "2", "--master-bind-port", port, "--master-port", port
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 99, done.stderr
+    assert "held   load_failed: value==0" in done.stdout
+    assert "BROKEN load_ms{name:near_spots}: max<0.001: max is " in done.stdout
     result = read(tmp_path)
     assert result is not None
-    assert (result.report.workers, result.report.users_max) == (2, 16)
+    assert (result.report.workers, result.report.users_max) == (2, 24)
+    assert not result.report.problem
     (own,) = tmp_path.glob("own*")
     theirs = {row["name"]: row["num_requests"] for row in json.loads(own.read_text())}
     ours = {name: of.count for name, of in result.report.requests.items()}
     assert ours == theirs
-    assert {"streets", "summary"} <= set(ours)
-    assert not result.report.problem
-    assert (tmp_path / "load_summary.hgrm").exists()
+    assert ours["streets"] == 2  # once a process
+    near = [path for path in stub.asked if path.startswith("/spots?")]
+    assert len(near) >= 24
+    # Half of the 20 users who come with the surge are the second worker's.
+    assert sum("lat=38.0" in path for path in near) >= 16
+    assert (tmp_path / "load_near_spots.hgrm").exists()
+
+
+def test_those_who_publish_and_operators_against_the_stack(plan: Plan, tmp_path: Path) -> None:
+    done = locust(plan, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = read(tmp_path)
+    assert result is not None
+    found = result.report.requests
+    assert {"mqtt_connect", "mqtt_publish", "visible", "campaigns"} <= set(found)
+    made = found["campaign_create"].count
+    assert made >= 1
+    assert found["campaign_abort"].count == made  # none is left behind, though users were ended
+    assert (found["visible"].failed, result.report.problem) == (0, "")
 
 
 def test_what_a_vehicle_s_process_publishes_is_shown(plan: Plan) -> None:
@@ -117,18 +196,6 @@ def shown(plan: Plan, vin: str) -> tuple[str, int] | None:
             return None
         raise
     return view["run"], view["seq"]
-
-
-def test_a_broken_threshold_is_the_exit_code(plan: Plan, tmp_path: Path) -> None:
-    short = msgspec.structs.replace(
-        plan,
-        spells=(Spell("a", 0.0, 3.0, 3),),
-        mix={kind: int(kind == "dashboards") for kind in KINDS},
-        thresholds={"load_ms{name:summary}": ("max<0.001",)},
-    )
-    done = locust(short, tmp_path)
-    assert done.returncode == 99, done.stderr
-    assert "BROKEN load_ms{name:summary}: max<0.001: max is " in done.stdout
 
 
 def test_without_a_stack_it_says_so(tmp_path: Path) -> None:

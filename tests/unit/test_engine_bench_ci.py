@@ -1,5 +1,8 @@
 """What `fleet-sim bench ci` concludes from what it measured, and a slowdown that is planted."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from test_report_sample import make_run
 from fleet_sim.cli import main
 from fleet_sim.engine import bench_ci as ci
 from fleet_sim.engine.bench_ci_parts import slowed
+from fleet_sim.engine.bench_ci_plant import planted
 from fleet_sim.engine.bench_ci_run import BenchError, of_summary
 
 NOISE = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0, 1.03)
@@ -57,6 +61,25 @@ def test_a_planted_slowdown_takes_so_much_longer() -> None:
 
     took = slowed(work, 0.5)()
     assert took >= 1.5 * 0.005
+
+
+SPIN = """
+import time
+while time.thread_time() < 0.05:
+    pass
+until = time.monotonic() + 10
+while time.process_time() < 1.4 * time.thread_time() and time.monotonic() < until:
+    time.sleep(0.005)
+print(time.process_time() / time.thread_time())
+"""
+
+
+def test_a_process_of_a_planted_run_takes_so_much_longer(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(planted(tmp_path / "p", 0.5))}
+    done = subprocess.run(
+        [sys.executable, "-c", SPIN], env=environment, capture_output=True, text=True, check=True
+    )
+    assert 1.4 <= float(done.stdout) < 1.7
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"date": 3}'])

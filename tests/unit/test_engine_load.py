@@ -3,10 +3,13 @@
 import io
 import random
 
+import msgspec
 import pytest
 
 from fleet_sim.cloud.target import Target
+from fleet_sim.contract.campaigns import plan_of as rules_of
 from fleet_sim.engine.load_area import Area
+from fleet_sim.engine.load_campaign import VEHICLES, idle_campaign
 from fleet_sim.engine.load_plan import (
     Hot,
     Place,
@@ -25,6 +28,8 @@ from fleet_sim.report.load import load_test
 from fleet_sim.scenario import loads
 from fleet_sim.scenario.load import Mix
 from fleet_sim.world import build_cities
+from update_manager import logic, planning
+from update_manager.logic import Campaign
 
 SCENARIO = """
 name: x
@@ -123,6 +128,25 @@ def test_the_result_says_which_threshold_is_broken(tmp_path) -> None:  # type: i
     assert "BROKEN load_ms: max<100: max is 154.3" in said.getvalue()
     assert "near spots/1" in load_test(result.report)
     assert load_test(None) == ""
+
+
+def test_an_operator_s_campaign_runs_for_years_and_starts_nobody() -> None:
+    request = idle_campaign("1a2b", 1.8e9)
+    plan = rules_of(request)
+    listed = [planning.merged(candidate, None) for candidate in request.vehicles or ()]
+    targets, sizes, ineligible = planning.lay_out(request.id or "", request, plan, listed)
+    assert (sum(sizes), ineligible) == (VEHICLES, {})
+
+    def decided(plan, now_s: float) -> logic.Decision:  # type: ignore[no-untyped-def]
+        running = Campaign("load-1a2b", request, plan, "x", 0, "running", sizes=sizes)
+        return logic.decide(running, targets, now_s)
+
+    for later_s in (0.0, 43_200.0, 10 * 365.25 * 86_400):
+        decision = decided(plan, 1.8e9 + later_s)
+        assert (decision.campaign.state, decision.commands) == ("running", [])
+    # With nothing to hold them back they would be started.
+    free = decided(msgspec.structs.replace(plan, window=None), 1.8e9)
+    assert any(isinstance(command, logic.StartJob) for command in free.commands)
 
 
 def test_a_load_test_needs_an_api() -> None:
