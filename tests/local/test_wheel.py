@@ -69,3 +69,16 @@ def test_init_writes_a_starter_that_validates(installed: Path, tmp_path: Path) -
     outside(installed, tmp_path, "-m", "fleet_sim", "init", "mine.yaml")
     answer = outside(installed, tmp_path, "-m", "fleet_sim", "validate", "mine.yaml")
     assert answer.startswith("mine.yaml: ok")
+
+
+def test_its_load_tests_are_found_by_locust(installed: Path, tmp_path: Path) -> None:
+    [metadata] = installed.glob("fleet_sim-*.dist-info/METADATA")
+    needed = [line for line in metadata.read_text().splitlines() if "locust" in line.lower()]
+    assert any(line.startswith("Requires-Dist: locust") for line in needed)
+    assert all("extra ==" in line for line in needed if line.startswith("Requires-Dist"))
+    assert "Provides-Extra: load" in metadata.read_text().splitlines()
+    where = "from fleet_sim.resources import data_dir; print(data_dir('loadtests'))"
+    folder = outside(installed, tmp_path, "-c", where).strip()
+    assert Path(folder).is_relative_to(installed)
+    listed = outside(installed, tmp_path, "-B", "-m", "locust", "-f", folder, "--list")
+    assert set(listed.split()) >= {"Driver", "Dashboard", "Probe", "Operator", "MqttVehicle"}

@@ -3,10 +3,12 @@
 import contextlib
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from fleet_sim.cli import main
 
@@ -15,6 +17,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob
 
 _COMMAND = re.compile(r"^\s*(?:\$ )?(?:#\s+)?(fleet-sim [a-z][^#\n`]*)", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+_MADE = re.compile(r"^make ([a-z -]+)", re.MULTILINE)
 _MAKE = re.compile(r"^\$ make ([a-z-]+)", re.MULTILINE)
 
 
@@ -51,6 +54,26 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert shown[:2] == ["demo", "test"]
     for target in shown:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_workflow_runs_make_targets_that_exist_on_every_supported_python() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    steps = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    targets = [word for run in steps for word in _MADE.findall(run)]
+    assert {"check", "security", "pytest", "bench-ci"} <= {
+        w for each in targets for w in each.split()
+    }
+    for target in (word for each in targets for word in each.split()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    supported = {
+        found[1]
+        for name in project["classifiers"]
+        if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", name))
+    }
+    assert set(jobs["test"]["strategy"]["matrix"]["python"]) == supported
 
 
 def test_every_room_is_in_the_architecture() -> None:
