@@ -23,7 +23,7 @@ class Mix(Strict, frozen=True, kw_only=True):
     probes: Weight = 5
     """Publish a marked observation and wait until the API shows it."""
     operators: Weight = 0
-    """Look after update campaigns; their calls are signed."""
+    """Look after update campaigns, and run small ones that start no vehicle; calls are signed."""
     vehicles: Weight = 0
     """Publish telemetry over MQTT by our transport, in a process of their own."""
 
