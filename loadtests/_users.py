@@ -1,8 +1,10 @@
 """Base of the users: one name for the request, one place for the plan."""
 
+import functools
 import math
 from typing import Any, Literal
 
+import gevent.ssl
 from locust import FastHttpUser
 
 from fleet_sim.engine.load_locust import listen
@@ -16,6 +18,10 @@ class ApiUser(FastHttpUser):
     """Talks to the deployed API, found by the stack's name."""
 
     abstract = True
+    insecure = False
+    """Certificates of servers are checked; Locust's default is not to."""
+    ssl_context_factory = staticmethod(functools.cache(gevent.ssl.create_default_context))
+    """One for all: reading the machine's authorities for each user would be felt."""
     connection_timeout = 10.0
     network_timeout = 30.0
 
