@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any
 
+import gevent
 import msgspec
 from _users import ApiUser, thinking
 from botocore.auth import SigV4Auth
@@ -38,8 +39,11 @@ class Operator(ApiUser):
         """A campaign of its own that may not be aborted yet."""
         self.status = 0
         """Of the last answer; 0 when none came."""
+        self.making: gevent.Greenlet | None = None
 
     def on_stop(self) -> None:
+        if self.making is not None:
+            self.making.join()
         if self.own:  # nobody else would end it
             self.act("abort")
 
@@ -61,7 +65,7 @@ class Operator(ApiUser):
             time.sleep(0.2)
         self.signed("GET", f"/campaigns/{chosen}/audit", "campaign_audit")
 
-    @task(1)
+    @task(2)
     def run_one(self) -> None:
         if not session.campaigns:
             self.follow()
@@ -69,14 +73,10 @@ class Operator(ApiUser):
         if self.own:
             self.end_it()
             return
-        request = idle_campaign(uuid.uuid4().hex[:12], time.time())
-        self.own = request.id or ""
-        if (
-            self.signed("POST", "/campaigns", "campaign_create", msgspec.json.encode(request))
-            is None
-        ):
-            if 400 <= self.status < 500:
-                self.own = ""  # it is certain that there is none
+        # A greenlet of its own: a user who is ended meanwhile has to know what there is to abort.
+        self.making = gevent.spawn(self.make_one)
+        self.making.join()
+        if not self.making.value:
             return
         if self.until("running"):
             self.act("pause")
@@ -84,6 +84,16 @@ class Operator(ApiUser):
             self.act("resume")
             time.sleep(LOOK_S)
         self.end_it()
+
+    def make_one(self) -> bool:
+        request = idle_campaign(uuid.uuid4().hex[:12], time.time())
+        self.own = request.id or ""
+        body = msgspec.json.encode(request)
+        if self.signed("POST", "/campaigns", "campaign_create", body) is not None:
+            return True
+        if 400 <= self.status < 500:
+            self.own = ""  # it is certain that there is none
+        return False
 
     def end_it(self) -> None:
         """Tried again the next time when it was not answered."""

@@ -6,6 +6,7 @@ Importing Locust patches the process for gevent: only the files of `loadtests/` 
 
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -87,6 +88,8 @@ def _init(environment: Any, web_ui: Any = None, **_: Any) -> None:
     if plan.spells:
         environment.shape_class = Phases()  # type: ignore[no-untyped-call]
         environment.shape_class.runner = environment.runner
+        # Without a page Locust listens to this signal only once a shape has ended.
+        gevent.signal_handler(signal.SIGTERM, _end)
     if isinstance(environment.runner, WorkerRunner):
         environment.runner.register_message(ELAPSED, _elapsed)
     else:
@@ -150,6 +153,10 @@ def _report(client_id: str, data: dict[str, Any], **_: Any) -> None:
 
 def _reported(client_id: str, data: dict[str, Any], **_: Any) -> None:
     session.tally.add(slices(data.get(KEY, ())))
+
+
+def _end() -> None:
+    session.told_to_end = True
 
 
 def _elapsed(environment: Any, msg: Any, **_: Any) -> None:

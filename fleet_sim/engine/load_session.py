@@ -37,6 +37,7 @@ class Session:
         self.draw = random.Random()
         self.workers, self.lost = 1, 0
         """Most workers at a time, and most that were silent at a time."""
+        self.told_to_end = False
         self.campaigns = False
         """Whether operators may make campaigns."""
         self._area: Area | None = None
@@ -148,5 +149,5 @@ class Phases(LoadTestShape):
                 session.begin_s = time.time()
             if session.begin_s is None:
                 return 0, plan.spawn_rate
-        spell = session.spell()
+        spell = None if session.told_to_end else session.spell()
         return None if spell is None else (spell.users, plan.spawn_rate)

@@ -1,12 +1,11 @@
 """The load tests: locust itself, two workers, exit codes; against the local AWS; and in a run."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,7 +37,7 @@ name: with-load
 seed: 3
 city: {generate: {blocks: [3, 3]}}
 fleet: [{group: cars, count: 4}]
-phases: [{name: calm, duration: 3s}, {name: surge, duration: 4s}]
+phases: [{name: calm, duration: 2s}, {name: surge, duration: 2s}]
 load:
   {users: 2, spawn_rate: 20, phases: {surge: 5}, workers: 2,
    mix: {drivers: 1, dashboards: 3, probes: 2}}
@@ -56,11 +55,11 @@ def plan(deployed: tuple[Target, StackOutputs], tmp_path_factory: pytest.TempPat
         place=place_of(target, outputs),
         run="0load-20260601T000000Z-aaaa",
         identities=str(tmp_path_factory.mktemp("identities")),
-        spells=(Spell("a", 0.0, 6.0, 8),),
+        spells=(Spell("a", 0.0, 120.0, 12),),
         spawn_rate=50.0,
-        mix={"operators": 2, "probes": 1, "vehicles": 1},
+        mix=dict.fromkeys(KINDS, 0) | {"operators": 4, "probes": 1, "vehicles": 1},
         vehicles=3,
-        thresholds={"load_failed": ("value==0",), "load_requests{name:visible}": ("count>0",)},
+        thresholds={"load_failed": ("value==0",)},
     )
 
 
@@ -110,14 +109,11 @@ def stub() -> Iterator[Stub]:
     made.server.server_close()
 
 
-def locust(plan: Plan, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def locust_command(plan: Plan, folder: Path, *more: str) -> list[str]:
     file = folder / "plan.json"
     file.write_bytes(msgspec.json.encode(msgspec.structs.replace(plan, out=str(folder))))
     command = [sys.executable, "-m", "locust", "-f", str(data_dir("loadtests")), "--headless"]
-    command += ["--only-summary", "--plan", str(file), "--json-file", str(folder / "own"), *more]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
-    )
+    return [*command, "--plan", str(file), *more]
 
 
 def test_two_workers_count_what_locust_counts_and_know_the_phase(
@@ -131,9 +127,13 @@ def test_two_workers_count_what_locust_counts_and_know_the_phase(
         thresholds={"load_failed": ("value==0",), "load_ms{name:near_spots}": ("max<0.001",)},
     )
     port = str(_free_port())
-    done = locust(
-        plan, tmp_path, "--processes", "2", "--master-bind-port", port, "--master-port", port
-    )
+    ports = ("--master-bind-port", port, "--master-port", port)
+    done = subprocess.run(
+        locust_command(
+            plan, tmp_path, "--only-summary", "--json-file", "own", "--processes", "2", *ports
+        ),
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 99, done.stderr
     assert "held   load_failed: value==0" in done.stdout
     assert "BROKEN load_ms{name:near_spots}: max<0.001: max is " in done.stdout
@@ -154,19 +154,32 @@ def test_two_workers_count_what_locust_counts_and_know_the_phase(
 
 
 def test_those_who_publish_and_operators_against_the_stack(plan: Plan, tmp_path: Path) -> None:
-    done = locust(plan, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = locust_command(plan, tmp_path)
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=out, stderr=subprocess.STDOUT
+        )
+    try:  # its own table, every 2 s
+        deadline = time.monotonic() + 100
+        while not all(name in log.read_text() for name in (" visible ", "campaign_until_aborted")):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
     result = read(tmp_path)
     assert result is not None
     found = result.report.requests
-    assert {"mqtt_connect", "mqtt_publish", "visible", "campaigns"} <= set(found)
-    made = found["campaign_create"].count
-    assert made >= 1
-    assert found["campaign_abort"].count == made  # none is left behind, though users were ended
-    assert (found["visible"].failed, result.report.problem) == (0, "")
+    assert {"mqtt_connect", "mqtt_publish", "campaigns", "campaign_pause"} <= set(found)
+    # None is left behind, though users were ended anywhere.
+    assert found["campaign_abort"].count == found["campaign_create"].count >= 1
 
 
-def test_what_a_vehicle_s_process_publishes_is_shown(plan: Plan) -> None:
+def test_a_vehicles_process_answers_each_request(plan: Plan) -> None:
     order = Order(run=plan.run, vehicles=2, process=7, identities=plan.identities, place=plan.place)
     vehicles = VehiclesProcess(order)
     try:
@@ -177,25 +190,9 @@ def test_what_a_vehicle_s_process_publishes_is_shown(plan: Plan) -> None:
         assert online[0].vin == told[0].vin != told[1].vin
         assert vehicles.ask("publish", 0).seq == 2
         assert vehicles.ask("publish", 9).error == "no vehicle 9"
-        deadline = time.monotonic() + 60
-        while shown(plan, told[0].vin) != (plan.run, 2):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
     finally:
         vehicles.close()
     assert "ended" in vehicles.ask("publish", 0).error
-
-
-def shown(plan: Plan, vin: str) -> tuple[str, int] | None:
-    """Run and sequence number of a vehicle at the API."""
-    try:
-        with urllib.request.urlopen(f"{plan.place.api_url}/vehicles/{vin}", timeout=30) as answer:
-            view = json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
-    return view["run"], view["seq"]
 
 
 def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
@@ -224,5 +221,6 @@ def test_a_run_has_its_users_and_judges_them(tmp_path: Path) -> None:
     log = [json.loads(line) for line in (tmp_path / "r" / "log.jsonl").read_text().splitlines()]
     assert [line["users"] for line in log if line["event"] == "load"] == [[2, 5]]
     assert -1.0 <= summary.load.start_s <= 4.0
-    assert summary.load.end_s <= 7 + 4
+    assert summary.load.workers == 2
+    assert summary.load.end_s <= 4 + 4
     assert 'id="load-chart"' in (tmp_path / "r" / "index.html").read_text()
