@@ -20,6 +20,8 @@ from fleet_sim.engine.load_session import session
 
 LOOK_S = 1.0
 GIVE_UP_S = 120.0
+ALREADY = 409
+"""Status: the campaign is beyond that."""
 
 
 class Operator(ApiUser):
@@ -78,7 +80,7 @@ class Operator(ApiUser):
         self.making.join()
         if not self.making.value:
             return
-        if self.until("running"):
+        if self.until("running", self.own):
             self.act("pause")
             time.sleep(LOOK_S)
             self.act("resume")
@@ -97,11 +99,10 @@ class Operator(ApiUser):
 
     def end_it(self) -> None:
         """Tried again the next time when it was not answered."""
-        if self.act("abort"):
-            self.until("aborted")
-        elif self.status not in (404, 409):
-            return
-        self.own = ""
+        campaign = self.own
+        if self.act("abort") or self.status in (404, ALREADY):
+            self.own = ""
+            self.until("aborted", campaign)
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -110,13 +111,13 @@ class Operator(ApiUser):
         path = f"/campaigns/{self.own}/{what}"
         return self.signed("POST", path, f"campaign_{what}") is not None
 
-    def until(self, state: str) -> bool:
-        """Looks again and again whether its campaign is there; how long that took is
+    def until(self, state: str, campaign: str) -> bool:
+        """Looks again and again whether the campaign is there; how long that took is
         `campaign_until_STATE`, which may be a look too high. False when it does not come."""
         began = time.perf_counter()
         name = f"campaign_until_{state}"
         while (took_s := time.perf_counter() - began) < GIVE_UP_S:
-            found = self.signed("GET", f"/campaigns/{self.own}", "campaign")
+            found = self.signed("GET", f"/campaigns/{campaign}", "campaign")
             if found is not None and found["state"] == state:
                 self.report("PIPE", name, (time.perf_counter() - began) * 1000)
                 return True
@@ -129,12 +130,15 @@ class Operator(ApiUser):
         headers = {"Content-Type": "application/json"} if body else {}
         request = AWSRequest(method, self.url + path, headers, body or None)
         self.auth.add_auth(request)
-        answer = self.client.request(
+        with self.client.request(
             method,
             self.url + path,
             name=name,
             data=body or None,
             headers=dict(request.headers.items()),
-        )
+            catch_response=True,
+        ) as answer:
+            if answer.status_code == ALREADY and name == "campaign_abort":
+                answer.success()  # whoever is ended while an abort is on its way aborts again
         self.status = answer.status_code
         return answer.json() if answer.status_code in (200, 201, 202) else None
