@@ -6,6 +6,7 @@ them up. Buckets travel, not percentiles, so that the sum is as exact as one pro
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -30,6 +31,7 @@ OTHER_KINDS = frozenset({"MQTT", "PIPE"})
 """Of requests that are no HTTP: they count by name only."""
 FILE = "load.json"
 MOST_REASONS = 20
+_ADDRESS = re.compile(r"^URL \S+: (?:0, original=)?")
 SERIES_PERCENTILES = (50.0, 95.0)
 
 
@@ -110,6 +112,12 @@ class _Open:
         self.reasons: Counter[str] = Counter()
 
 
+def reason_of(text: str) -> str:
+    """Why a request failed, without the address that geventhttpclient begins with: else every
+    search would have a reason of its own."""
+    return _ADDRESS.sub("", text)
+
+
 class Meter:
     """Counts the requests of one process."""
 
@@ -128,7 +136,7 @@ class Meter:
         part.bytes += size
         if error:
             part.failed += 1
-            part.reasons[f"{name}: {error}"[:200]] += 1
+            part.reasons[f"{name}: {reason_of(error)}"[:200]] += 1
         else:
             part.micros.append(round(micros))
 

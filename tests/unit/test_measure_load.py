@@ -83,3 +83,18 @@ def test_nothing_measured_is_no_metric() -> None:
     assert Tally().metrics({}) == {}
     report = Tally().report(1.0, 2)
     assert (report.workers, report.requests, report.start_s, report.end_s) == (2, {}, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("URL http://127.0.0.1:1/spots?lat=37.8&lon=-122: 0, original=timed out", "timed out"),
+        ("URL http://127.0.0.1:1/spots/s1: code=404", "code=404"),
+        ("not shown in 60 s", "not shown in 60 s"),
+    ],
+)
+def test_a_reason_is_without_the_address(said: str, reason: str) -> None:
+    meter, tally = Meter(), Tally()
+    meter.record(100, "GET", "near_spots", 5.0, 0, said)
+    tally.add(meter.take())
+    assert tally.report(100, 1).reasons == {f"near_spots: {reason}": 1}
