@@ -37,7 +37,8 @@ def load(only: tuple[str, ...], web: bool, arguments: tuple[str, ...]) -> None:
     """Users of a deployed stack: drivers, dashboards, probes, operators, MQTT vehicles.
 
     It is `locust -f loadtests/ --headless`, with every other option as Locust's or as
-    docs/load.md tells, and with its exit codes: 99 when a threshold is broken.
+    docs/load.md tells, and with its exit codes: 99 when a threshold is broken. --only and --web
+    come first.
     """
     if importlib.util.find_spec("locust") is None:
         fail(

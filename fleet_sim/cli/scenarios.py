@@ -39,9 +39,10 @@ def validate(scenarios: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
         else:
+            vehicles, phases = loaded.vehicles, len(loaded.phases)
             click.echo(
-                f"{path}: ok: {loaded.vehicles} vehicles, {len(loaded.phases)} phases, "
-                f"{loaded.duration_s:g} s"
+                f"{path}: ok: {vehicles} vehicle{'s' * (vehicles != 1)}, "
+                f"{phases} phase{'s' * (phases != 1)}, {loaded.duration_s:g} s"
             )
     sys.exit(ExitCode.INVALID if broken else ExitCode.PASSED)
 

@@ -92,7 +92,7 @@ def test_a_missing_seed_is_fine_and_so_is_the_file_the_cases_start_from(tmp_path
     path.write_text(GOOD)
     result = invoke("validate", path)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"{path}: ok: 5 vehicles, 1 phases, 30 s\n"
+    assert result.stdout == f"{path}: ok: 5 vehicles, 1 phase, 30 s\n"
 
 
 def test_all_files_are_checked_before_the_exit(tmp_path: Path) -> None:
