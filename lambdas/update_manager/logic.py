@@ -81,7 +81,7 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     since_s: float = 0.0
     """When the state began, s since the epoch."""
     wave_s: float = 0.0
-    """When the wave began."""
+    """When the wave began, later by the time for which it was paused since."""
     sizes: tuple[int, ...] = ()
     """Vehicles of each wave; empty until it is planned."""
     ineligible: dict[str, int] = {}
@@ -143,6 +143,8 @@ def advance(campaign: Campaign, event: Event, now_s: float, reason: str = "") ->
 def resume(campaign: Campaign, targets: Sequence[Target], now_s: float) -> Campaign:
     """Go on after a pause; after a gate's, what had failed by now is waived. `NotAllowedError`."""
     resumed = advance(campaign, Event.RESUMED, now_s)
+    # The pause earns no starts: a rate goes on from where it was.
+    resumed = msgspec.structs.replace(resumed, wave_s=campaign.wave_s + now_s - campaign.since_s)
     if (wave := campaign.stopped_wave) is None:
         return resumed
     seen = count(campaign.sizes, targets)[wave]
@@ -322,6 +324,7 @@ def _start(campaign: Campaign, targets: Iterable[Target], now_s: float) -> Itera
             continue
         if target.status == "waiting" and target.attempt > 0:
             # Taken back by a pause: its part's job has been made, so it gets one of its own.
+            begun += 1
             if in_window(campaign.plan, target.region, now_s):
                 yield StartJob(job_id(campaign.id, target, target.attempt + 1), (target,))
         elif target.status == "waiting":

@@ -282,6 +282,18 @@ class TestOperators:
         assert again.job_id.startswith("c-w0-a2-v")
         assert service.targets[two].failures == 0
 
+    def test_a_pause_earns_no_starts_and_what_it_took_back_counts(self) -> None:
+        service = campaign(100, waves={"shares": [1.0], "per_minute": 10})
+        first = starts(service.due(0.0))
+        service.pause(1.0)
+        service.due(1.0)
+        for thing in first:
+            service.observe(thing, job_id("c", service.targets[thing], 1), "CANCELED", 2.0)
+        service.resume(3_601.0)
+        assert sorted(starts(service.due(3_601.0))) == sorted(first)
+        assert starts(service.due(3_602.0)) == []
+        assert len(starts(service.due(3_662.0))) == 10
+
     def test_what_begins_before_it_could_be_taken_back_goes_on(self) -> None:
         service = campaign(2, waves={"shares": [1.0]})
         one = starts(service.due(0.0))[0]
