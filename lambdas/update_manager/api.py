@@ -225,7 +225,7 @@ def _entry(action: str, detail: str = "") -> AuditEntry:
 def _body(kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(app.current_event.decoded_body or "", type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:  # the latter: no base64, or no text
         raise ProblemError(400, f"body: {error}") from None
 
 

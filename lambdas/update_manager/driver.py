@@ -99,6 +99,7 @@ class Driver:
 
     def drive(self, campaign_id: str, *, reconcile: bool) -> Turn | None:
         """Decide and do, until nothing more follows now. None when there is no such campaign."""
+        until_s = self._now_s() + BUDGET_S
         held = self._store.read(campaign_id)
         if held is not None and held.campaign.state == "planned":
             held = self._plan(held)
@@ -107,7 +108,6 @@ class Driver:
         if held is not None and reconcile and held.campaign.state not in ENDED:
             self._reconcile(held.campaign)
         wait_s, before = logic.MIN_WAIT_S, None
-        until_s = self._now_s() + BUDGET_S
         for _ in range(ROUNDS):
             if held is None:
                 return None

@@ -58,13 +58,21 @@ def start_machine(campaign_id: str, generation: int) -> None:
 
 
 def _schedule() -> dict[str, Any]:
-    """A campaign goes on even if its execution was lost or stopped."""
+    """A campaign goes on even if its execution was lost or stopped, or another one cannot."""
     driven = 0
+    failed: dict[str, Exception] = {}
     for campaign_id in clients.store().ids():
-        held = clients.store().read(campaign_id)
-        if held is not None and held.campaign.state not in ENDED:
-            _drive(campaign_id, reconcile=True)
-            driven += 1
+        try:
+            held = clients.store().read(campaign_id)
+            if held is not None and held.campaign.state not in ENDED:
+                _drive(campaign_id, reconcile=True)
+                driven += 1
+        except Exception as error:
+            logger.exception("drive failed", campaign=campaign_id)
+            failed[campaign_id] = error
+    if failed:  # seen in the function's metric, and tried again
+        names = ", ".join(failed)
+        raise ExceptionGroup(f"campaigns could not be driven: {names}", list(failed.values()))
     return {"driven": driven}
 
 

@@ -64,7 +64,9 @@ class Service:
         body: object = None,
         who: str | None = ME,
         query: dict[str, str] | None = None,
+        base64: bool = False,
     ) -> tuple[int, Any]:
+        """`base64`: `body` is the text as it comes."""
         event = {
             "version": "2.0",
             "routeKey": "ANY /campaigns",
@@ -77,8 +79,8 @@ class Service:
                 "authorizer": {"iam": {"userArn": who}} if who else {},
                 "stage": "$default",
             },
-            "body": None if body is None else json.dumps(body),
-            "isBase64Encoded": False,
+            "body": body if base64 or body is None else json.dumps(body),
+            "isBase64Encoded": base64,
         }
         answer = api.handler(event, None)
         return answer["statusCode"], json.loads(answer["body"])
@@ -216,6 +218,12 @@ class TestApi:
         view = msgspec.convert(service.call("GET", "/campaigns/a")[1], CampaignView)
         assert (view.state, view.waves[0].faulty, view.success_rate) == ("aborted", 1, 7 / 8)
 
+    @pytest.mark.parametrize("body", ["/w==", "~"])
+    def test_a_body_that_is_no_text_is_the_callers_fault(self, service: Service, body: str) -> None:
+        status, answer = service.call("POST", "/campaigns", body, base64=True)
+        assert status == 400
+        assert answer["detail"].startswith("body: ")
+
 
 class TestHandler:
     def test_a_turn_says_how_long_to_wait(self, service: Service) -> None:
@@ -244,6 +252,26 @@ class TestHandler:
         event = {"source": "aws.events", "detail-type": "Scheduled Event"}
         assert handler.handler(event, None) == {"driven": 2}
         assert handler.handler(event, None) == {"driven": 1}
+
+    def test_a_campaign_that_cannot_be_driven_keeps_none_of_the_others(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a", "b", "c"):
+            service.call("POST", "/campaigns", {**ASKED, "id": name})
+        drive = service.driver.drive
+
+        def drives(name: str, *, reconcile: bool) -> Any:
+            if name == "b":
+                raise RuntimeError("broken")
+            return drive(name, reconcile=reconcile)
+
+        monkeypatch.setattr(service.driver, "drive", drives)
+        with pytest.raises(ExceptionGroup, match="campaigns could not be driven: b"):
+            handler.handler({"source": "aws.events", "detail-type": "Scheduled Event"}, None)
+        states = {name: service.store.read(name) for name in "abc"}
+        assert {name: held and held.campaign.state for name, held in states.items()} == {
+            "a": "running", "b": "planned", "c": "running"
+        }  # fmt: skip
 
     def test_a_bad_message_comes_again_and_keeps_nobody_else(self, service: Service) -> None:
         service.call("POST", "/campaigns", ASKED)

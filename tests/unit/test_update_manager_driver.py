@@ -320,6 +320,22 @@ def test_what_there_was_no_time_for_is_done_in_the_next_turn() -> None:
     assert len(bench.iot.made) == 3
 
 
+def test_what_looking_took_is_no_more_there_for_doing() -> None:
+    """Together they have the function's 60 s, and what is told comes last."""
+    bench = Bench(FakeDynamo(), waves={"shares": [1.0], "per_minute": 4})
+    bench.drive()
+    inner = bench.iot.list_job_executions_for_job
+
+    def slow(**request: Any) -> Any:
+        bench.now_s += 41
+        return inner(**request)
+
+    bench.at(1_120.0)
+    bench.iot.list_job_executions_for_job = slow  # type: ignore[method-assign]
+    assert bench.drive(reconcile=True).wait_s == 1.0
+    assert len(bench.iot.made) == 1
+
+
 def test_one_plans_at_a_time_and_puts_right_what_a_dead_one_left(dynamodb: Any) -> None:
     bench = Bench(dynamodb, waves=WAVES)
     small = {"V000": Vehicle("V000", version="1.0.0")}
