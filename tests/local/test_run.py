@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from fleet_sim.contract import Telemetry
+from fleet_sim.engine import drain
 from fleet_sim.engine import run as engine
 from fleet_sim.engine.catalog import METRICS
 from fleet_sim.measure.load import METRICS as LOAD_METRICS
@@ -236,7 +237,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     options = engine.Options(out=folder / "run", state_dir=folder / "state")
     with (folder / "console.txt").open("w") as output, pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "NativeTransport", Saboteur)
-        patch.setattr(engine, "CLOUD_STALLED_S", 5.0)  # what is lost is waited for in vain
+        patch.setattr(drain, "CLOUD_STALLED_S", 5.0)  # what is lost is waited for in vain
         summary, _ = engine.run_scenario(path, options, Console(file=output))
     return summary
 
