@@ -46,7 +46,7 @@ def live_row(folder: Path) -> LiveRow:
     """`ValueError` when it is no run folder, or its run had no campaign."""
     try:
         summary = from_json((folder / "summary.json").read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder}: not a run folder (it has no summary.json)") from None
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None

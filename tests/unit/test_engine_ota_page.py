@@ -9,7 +9,7 @@ from test_report_sample import make_run
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.ota_page import LIVE, REHEARSALS, Row, main, rehearsal_table
 from fleet_sim.engine.ota_page_live import live_row, live_tables, run_all
-from fleet_sim.engine.ota_page_rows import MUST_BREAK, VARIANTS, replace_between
+from fleet_sim.engine.ota_page_rows import MUST_BREAK, VARIANTS, named, replace_between
 from fleet_sim.measure.ota import CampaignRecord, VehicleTruth
 from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 from fleet_sim.measure.summary import EXIT_CODES, Summary, to_json
@@ -30,6 +30,18 @@ def test_every_scenario_is_in_the_table_and_came_out_as_it_had_to() -> None:
             assert line.split(" | ")[1] == "yes"
             assert all(f"`{name}`" in line for name in asked)
             assert ("broken" in line) == (path.stem in MUST_BREAK)
+
+
+def test_every_scenario_and_attack_was_run_live_and_came_out_as_it_had_to() -> None:
+    tables = PAGE.read_text("utf-8").partition(LIVE.begin)[2].partition(LIVE.end)[0]
+    held, course = (part.splitlines() for part in tables.split("\n\n")[2:])
+    wanted = [
+        named(path.stem, attack) for path in SCENARIOS for attack in VARIANTS.get(path.stem, ("",))
+    ]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in held[2:]] == wanted
+    assert [line.split(" | ")[0].removeprefix("| ") for line in course[2:]] == wanted
+    assert {line.split(" | ")[3] for line in held[2:]} == {"yes"}
+    assert all(", 0 unexplained |" in line for line in course[2:])
 
 
 def test_the_table_is_replaced_and_the_rest_stays(tmp_path: Path) -> None:
