@@ -195,8 +195,8 @@ class UpdateAgent:
                 self._write_failures += 1
                 if self._write_failures >= WRITE_TRIES:
                     self._end(UpdateEvent.GAVE_UP, Outcome("FAILED", "write"))
-                else:
-                    self._write()
+                else:  # it may be driven by now: what had to hold has to hold again
+                    self._move(UpdateEvent.TORN)
         return self._flush(now_s)
 
     def tested(self, healthy: bool, now_s: float) -> list[Command]:
@@ -374,9 +374,6 @@ class UpdateAgent:
         self.deferred = ""
         self._move(UpdateEvent.READY)
         self._tell("installing")
-        self._write()
-
-    def _write(self) -> None:
         assert self.image is not None
         self._out.append(Write(self.image.version, self.image.release))
 

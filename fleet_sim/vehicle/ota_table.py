@@ -33,6 +33,7 @@ class UpdateEvent(enum.Enum):
     INTACT = "intact"
     READY = "ready"
     WRITTEN = "written"
+    TORN = "torn"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
     REVOKED = "revoked"
@@ -65,6 +66,7 @@ UPDATE_TRANSITIONS: dict[tuple[UpdateState, UpdateEvent], UpdateState] = {
     (_S.WAITING, _E.READY): _S.INSTALLING,
     (_S.WAITING, _E.REVOKED): _S.IDLE,
     (_S.INSTALLING, _E.WRITTEN): _S.REBOOTING,
+    (_S.INSTALLING, _E.TORN): _S.WAITING,
     (_S.INSTALLING, _E.GAVE_UP): _S.REPORTING,
     (_S.INSTALLING, _E.REVOKED): _S.IDLE,
     # From here on the boot loader decides: a job that is taken back changes nothing any more.

@@ -164,13 +164,27 @@ def test_urls_that_are_dead_on_arrival_end_the_job() -> None:
 
 def test_a_slot_that_cannot_be_written_fails_after_some_tries() -> None:
     made = bench()
-    until(made, S.INSTALLING)
     for _ in range(WRITE_TRIES):
+        until(made, S.INSTALLING)
         made.work_ends(well=False)
     made.run()
     assert made.statuses == {"j1": "FAILED"}
     assert reason(made) == "write"
     assert made.slots.boot().firmware == Firmware("1.0.0", 1)
+
+
+def test_a_write_that_failed_is_not_begun_again_while_the_vehicle_drives() -> None:
+    made = bench()
+    until(made, S.INSTALLING)
+    made.conditions = t.Conditions(False, 0.8, 600)
+    made.work_ends(well=False)
+    for _ in range(20):
+        made.go_on()
+    assert made.writes_begun == 1
+    made.conditions = t.Conditions(True, 0.8, 600)
+    made.run()
+    assert made.writes_begun == 2
+    assert made.statuses == {"j1": "SUCCEEDED"}
 
 
 def test_a_flipped_byte_is_rejected_and_nothing_of_it_stays() -> None:

@@ -6,13 +6,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ota_bench import LENGTH, Bench
 
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import UpdateAgent
+from fleet_sim.vehicle.ota import FETCH_TRIES, WRITE_TRIES, UpdateAgent
 from fleet_sim.vehicle.ota_talk import ANSWER_S
 from fleet_sim.world.firmware import Firmware
 
 CUTS = st.one_of(st.none(), st.none(), st.integers(0, 4))
 """Power is lost after so many of the commands that an event brings; None: it is not."""
 DEFECTS = st.sampled_from(["none", "none", "boot", "self-test"])
+
+
+def has_answer(bench: Bench) -> bool:
+    return bool(bench.down) and not bench.down[0].topic.endswith("notify-next")
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -39,17 +43,50 @@ class Interleavings(RuleBasedStateMachine):
             self.bench.go_on()
         self.bench.go_on(cut)
 
+    @rule(steps=st.integers(1, 40), off=CUTS, on=CUTS)
+    def power_goes_and_comes(self, steps: int, off: int | None, on: int | None) -> None:
+        self.go_on(steps, off)
+        if self.bench.agent is not None:
+            self.bench.power_off()
+        self.bench.power_on(on)
+
+    @rule(steps=st.integers(1, 40))
+    def the_job_is_taken_back_under_way(self, steps: int) -> None:
+        self.go_on(steps, None)
+        for name, status in self.bench.statuses.items():
+            if status == "IN_PROGRESS":
+                taken = self.bench.service.cancel(name, self.bench.now_s, force=True)
+                self.bench.down.extend(taken)
+
+    @rule(steps=st.integers(1, 25), kind=st.sampled_from(["broken", "expired"]))
+    def nothing_comes_for_long(self, steps: int, kind: str) -> None:
+        self.go_on(steps, None)
+        for _ in range(FETCH_TRIES + 1):
+            self.bench.end_fetch(kind)
+            self.bench.tick(300.0)
+
+    @rule(steps=st.integers(1, 40))
+    def the_image_is_tampered_with_or_cannot_be_written(self, steps: int) -> None:
+        self.go_on(steps, None)
+        self.bench.tampered = True
+        for _ in range(WRITE_TRIES):
+            self.bench.work_ends(well=False)
+            self.bench.tick(1.0)
+        self.bench.tampered = False
+
     @rule()
+    @precondition(lambda self: has_answer(self.bench))
     def lose_an_answer(self) -> None:
         """A notice is not lost while the connection lasts (QoS 1): nobody would ask for it."""
-        if self.bench.down and not self.bench.down[0].topic.endswith("notify-next"):
-            self.bench.down.popleft()
+        self.bench.down.popleft()
 
     @rule(cut=CUTS)
+    @precondition(lambda self: self.bench.agent is not None and not self.bench.connected)
     def connect(self, cut: int | None) -> None:
         self.bench.connect(cut)
 
     @rule()
+    @precondition(lambda self: self.bench.connected)
     def disconnect(self) -> None:
         self.bench.disconnect()
 
@@ -61,18 +98,20 @@ class Interleavings(RuleBasedStateMachine):
             self.bench.power_off()
 
     @rule(count=st.integers(1, 3))
+    @precondition(lambda self: self.bench.up)
     def deliver_up(self, count: int) -> None:
         for _ in range(count):
             self.bench.deliver_up()
 
     @rule(cut=CUTS, again=st.booleans())
+    @precondition(lambda self: self.bench.down and self.bench.connected)
     def deliver_down(self, cut: int | None, again: bool) -> None:
         self.bench.deliver_down(cut, again=again)
 
     @rule()
+    @precondition(lambda self: self.bench.up)
     def lose_a_message(self) -> None:
-        if self.bench.up:
-            self.bench.up.popleft()
+        self.bench.up.popleft()
 
     @rule(steps=st.integers(3, 25))
     def an_answer_to_a_status_is_lost(self, steps: int) -> None:
@@ -90,19 +129,22 @@ class Interleavings(RuleBasedStateMachine):
             bench.go_on()
 
     @rule()
+    @precondition(lambda self: self.bench.up)
     def send_a_request_twice(self) -> None:
-        if self.bench.up:
-            self.bench.up.append(self.bench.up[0])
+        self.bench.up.append(self.bench.up[0])
 
     @rule(kind=st.sampled_from(["broken", "expired"]), cut=CUTS)
+    @precondition(lambda self: self.bench.fetch is not None)
     def fetch_fails(self, kind: str, cut: int | None) -> None:
         self.bench.end_fetch(kind, cut)
 
     @rule(count=st.integers(10, LENGTH), cut=CUTS)
+    @precondition(lambda self: self.bench.fetch is not None)
     def fetch(self, count: int, cut: int | None) -> None:
         self.bench.fetch_some(count, cut)
 
     @rule(cut=CUTS, well=st.sampled_from([True, True, True, False]))
+    @precondition(lambda self: self.bench.busy is not None)
     def work_ends(self, cut: int | None, well: bool) -> None:
         self.bench.work_ends(cut, well=well)
 
@@ -116,9 +158,8 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(job=st.integers(0, 3), force=st.booleans())
     def cancel(self, job: int, force: bool) -> None:
-        name = f"j{job}"
-        if name in self.bench.wanted:
-            self.bench.down.extend(self.bench.service.cancel(name, self.bench.now_s, force=force))
+        name = f"j{job % len(self.bench.wanted)}"
+        self.bench.down.extend(self.bench.service.cancel(name, self.bench.now_s, force=force))
 
     @rule()
     def everything_ends(self) -> None:
