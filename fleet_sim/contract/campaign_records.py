@@ -114,7 +114,8 @@ class CampaignView(msgspec.Struct, frozen=True):
     """Why vehicles failed: those that failed, were rejected, broke later or are to try again, by
     their last failure."""
     deferred: dict[str, int] = {}
-    """What vehicles in progress wait for."""
+    """What vehicles in progress wait for, as far as the service has asked them: the Jobs service
+    tells of beginnings and ends, and a vehicle's last word is read when it has been silent."""
 
 
 class CampaignSummary(msgspec.Struct, frozen=True):

@@ -270,7 +270,7 @@ class Bench:
                 self.deliver_up()
                 self.deliver_down()
             else:
-                raise AssertionError(f"they talk without end: {self.up[0]}")
+                raise AssertionError(f"they talk without end: {(*self.up, *self.down)[0]}")
             if self.ended and self.agent is not None and self.agent.done:
                 return
             self.fetch_some(LENGTH)

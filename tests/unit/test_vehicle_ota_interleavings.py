@@ -12,6 +12,9 @@ from fleet_sim.world.firmware import Firmware
 
 CUTS = st.one_of(st.none(), st.none(), st.integers(0, 4))
 """Power is lost after so many of the commands that an event brings; None: it is not."""
+STATES = st.sampled_from(list(t.UpdateState))
+MOST_STEPS = 40
+"""Of the way to a state; a whole update takes some thirty."""
 DEFECTS = st.sampled_from(["none", "none", "boot", "self-test"])
 
 
@@ -24,8 +27,8 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self, defect: str) -> None:
         self.bench = Bench(
             Firmware("1.0.0", 1),
-            Firmware("1.1.0", 2, defect),
-            Firmware("1.2.0", 3),  # type: ignore[arg-type]
+            Firmware("1.1.0", 2, defect),  # type: ignore[arg-type]
+            Firmware("1.2.0", 3),
         )
         self.highest = 1
         self.cancelled: set[str] = set()
@@ -43,31 +46,36 @@ class Interleavings(RuleBasedStateMachine):
             self.bench.go_on()
         self.bench.go_on(cut)
 
-    @rule(steps=st.integers(1, 40), off=CUTS, on=CUTS)
-    def power_goes_and_comes(self, steps: int, off: int | None, on: int | None) -> None:
-        self.go_on(steps, off)
+    @rule(state=STATES, on=st.sampled_from([None, 0, 1, 2, 3]))
+    def power_goes_and_comes(self, state: t.UpdateState, on: int | None) -> None:
+        self.come_to(state)
         if self.bench.agent is not None:
             self.bench.power_off()
         self.bench.power_on(on)
 
-    @rule(steps=st.integers(1, 40))
-    def the_job_is_taken_back_under_way(self, steps: int) -> None:
-        self.go_on(steps, None)
+    @rule(state=STATES, cut=st.integers(0, 3))
+    def power_goes_as_work_ends(self, state: t.UpdateState, cut: int) -> None:
+        self.come_to(state)
+        self.bench.work_ends(cut)
+
+    @rule(state=STATES)
+    def the_job_is_taken_back_under_way(self, state: t.UpdateState) -> None:
+        self.come_to(state)
         for name, status in self.bench.statuses.items():
             if status == "IN_PROGRESS":
                 taken = self.bench.service.cancel(name, self.bench.now_s, force=True)
                 self.bench.down.extend(taken)
 
-    @rule(steps=st.integers(1, 25), kind=st.sampled_from(["broken", "expired"]))
-    def nothing_comes_for_long(self, steps: int, kind: str) -> None:
-        self.go_on(steps, None)
+    @rule(state=STATES, kind=st.sampled_from(["broken", "expired"]))
+    def nothing_comes_for_long(self, state: t.UpdateState, kind: str) -> None:
+        self.come_to(state)
         for _ in range(FETCH_TRIES + 1):
             self.bench.end_fetch(kind)
             self.bench.tick(300.0)
 
-    @rule(steps=st.integers(1, 40))
-    def the_image_is_tampered_with_or_cannot_be_written(self, steps: int) -> None:
-        self.go_on(steps, None)
+    @rule(state=STATES)
+    def the_image_is_tampered_with_or_cannot_be_written(self, state: t.UpdateState) -> None:
+        self.come_to(state)
         self.bench.tampered = True
         for _ in range(WRITE_TRIES):
             self.bench.work_ends(well=False)
@@ -185,6 +193,14 @@ class Interleavings(RuleBasedStateMachine):
     def one_install_of_a_version_and_one_trial_of_a_job(self) -> None:
         assert all(count == 1 for count in self.bench.slots.commits.values())
         assert all(count == 1 for count in self.bench.trials.values()), self.bench.trials
+
+    def come_to(self, state: t.UpdateState) -> None:
+        """As if nothing went wrong, to a state that random steps alone seldom reach; or not, when
+        it is not on the way."""
+        for _ in range(MOST_STEPS):
+            if self.bench.agent is not None and self.bench.agent.state is state:
+                return
+            self.bench.go_on()
 
     def settle(self) -> None:
         bench = self.bench

@@ -60,7 +60,8 @@ export class CampaignsPage {
     const text = JSON.stringify(views);
     if (text === this.#drawn) return; // a button must not go away under the finger
     this.#drawn = text;
-    this.note.textContent = views.length ? `${views.length} campaigns, newest first.` : "No campaigns.";
+    this.note.textContent = views.length === 1 ? "1 campaign."
+      : views.length ? `${views.length} campaigns, newest first.` : "No campaigns.";
     this.node.replaceChildren(...views.map((view) => this.#card(view)));
   }
 
