@@ -213,7 +213,7 @@ def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
 )
 @click.option("--write", is_flag=True, help="Make this the baseline instead of comparing.")
 @click.option(
-    "--runs", type=click.IntRange(0), default=5, show_default=True, help="Of the whole pipeline."
+    "--runs", type=click.IntRange(0), default=9, show_default=True, help="Of the whole pipeline."
 )
 @click.option(
     "--rounds", type=click.IntRange(5), default=11, show_default=True, help="Of its parts."

@@ -19,13 +19,16 @@ from fleet_sim.measure.regression import FEWEST, Compared, compare, half_width, 
 
 ROUNDS, MOST_ROUNDS = 11, 25
 """Of the parts; more than the first number only while the medians are not known well enough."""
-RUNS = 5
+RUNS = 9
 """Of the whole pipeline."""
 PRECISE = 0.05
 """Half width of a median's interval that is good enough."""
-ALLOWED_CPU, ALLOWED_RUN, ALLOWED_MS = 0.08, 0.12, 0.30
+ALLOWED_CPU, ALLOWED_RUN, ALLOWED_MS = 0.08, 0.12, 0.50
 """Slowdowns that pass: of a part's CPU, of a whole run's, and of a latency by the wall clock. The
 calibration makes up for another machine only so far."""
+TOLD = frozenset({"sent", "acknowledged", "stream"})
+"""Stages that take a millisecond or three, by who else wants the core at the moment: told, not
+judged. What the generator does there is in its CPU time."""
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +39,8 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In the unit."""
     ratios: tuple[float, ...]
     """To the calibration beside each."""
-    allowed: float
+    allowed: float | None
+    """Slowdown that passes; None: told, not judged."""
 
 
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +76,7 @@ class BaselineError(ValueError):
 class _Measured:
     """A figure that is being measured."""
 
-    def __init__(self, unit: str, allowed: float) -> None:
+    def __init__(self, unit: str, allowed: float | None) -> None:
         self.unit, self.allowed = unit, allowed
         self.values: list[float] = []
         self.ratios: list[float] = []
@@ -111,7 +115,8 @@ def measure(
         per_message = found.setdefault("generator_cpu", _Measured("us", ALLOWED_RUN))
         per_message.add(piped.cpu_us_per_message, cpu_s)
         for stage, p50_ms in piped.p50_ms.items():
-            latency = found.setdefault(f"p50_{stage}", _Measured("ms", ALLOWED_MS))
+            allowed = None if stage in TOLD else ALLOWED_MS
+            latency = found.setdefault(f"p50_{stage}", _Measured("ms", allowed))
             latency.add(p50_ms, wall_s)
     return Bench(
         date=f"{dt.date.today()}",
@@ -159,7 +164,7 @@ def compare_all(now: Bench, base: Bench | None) -> list[Row]:
     rows = []
     for name, figure in now.figures.items():
         before = base.figures.get(name) if base else None
-        comparable = before is not None and len(figure.ratios) >= FEWEST
+        enough = before is not None and min(len(before.ratios), len(figure.ratios)) >= FEWEST
         rows.append(
             Row(
                 name=name,
@@ -168,7 +173,7 @@ def compare_all(now: Bench, base: Bench | None) -> list[Row]:
                 spread=spread(figure.ratios),
                 rounds=len(figure.values),
                 compared=compare(before.ratios, figure.ratios, figure.allowed, rng)
-                if before is not None and comparable
+                if before is not None and enough
                 else None,
             )
         )

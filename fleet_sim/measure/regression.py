@@ -19,7 +19,7 @@ FEWEST = 5
 RELEVANT = 0.20
 """A slowdown that one wants to hear of: what may not be excluded is told as undecided."""
 
-Verdict = Literal["slower", "faster", "same", "undecided"]
+Verdict = Literal["slower", "faster", "same", "undecided", "not judged"]
 
 
 class Compared(NamedTuple):
@@ -34,9 +34,10 @@ class Compared(NamedTuple):
 
 
 def compare(
-    base: Sequence[float], now: Sequence[float], allowed: float, rng: np.random.Generator
+    base: Sequence[float], now: Sequence[float], allowed: float | None, rng: np.random.Generator
 ) -> Compared:
-    """`allowed`: slowdown that passes, as it may come from another machine or compiler: 0.08.
+    """`allowed`: slowdown that passes, as it may come from another machine or compiler: 0.08. None
+    is told and not judged.
 
     `slower`: even the lower end of the interval is beyond it. `undecided`: not so, but the upper
     end is beyond `RELEVANT` too. `ValueError` for too few values, or one that is not above 0.
@@ -47,7 +48,9 @@ def compare(
     tail = (1 - LEVEL) / 2
     low, high = (float(np.exp(np.quantile(draws, q))) for q in (tail, 1 - tail))
     verdict: Verdict
-    if low > 1 + allowed:
+    if allowed is None:
+        verdict = "not judged"
+    elif low > 1 + allowed:
         verdict = "slower"
     elif high < 1 / (1 + allowed):
         verdict = "faster"

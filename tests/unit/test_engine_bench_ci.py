@@ -20,7 +20,7 @@ from fleet_sim.engine.bench_ci_run import BenchError, of_summary
 NOISE = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0, 1.03)
 
 
-def bench(machine: float, product: float, allowed: float = 0.08) -> ci.Bench:
+def bench(machine: float, product: float, allowed: float | None = 0.08) -> ci.Bench:
     """Of a machine that takes `machine` times as long, and a product that does."""
     values = tuple(0.2 * machine * product * noise for noise in NOISE)
     ratios = tuple(value / (0.05 * machine) for value in values)
@@ -42,6 +42,23 @@ def test_a_slow_machine_is_no_regression_and_a_slow_product_is(
     page = ci.markdown([row], now, bench(1.0, 1.0))
     assert ("❌ slower: processor" in page) == (verdict == "slower")
     assert f"| {row.compared.change:.3f} |" in page
+
+
+def test_what_is_not_judged_is_told_all_the_same() -> None:
+    (row,) = ci.compare_all(bench(1.0, 9.0, None), bench(1.0, 1.0, None))
+    assert row.compared is not None
+    assert row.compared.verdict == "not judged"
+    assert row.compared.change == pytest.approx(9.0)
+    assert "no regression" in ci.markdown([row], bench(1.0, 9.0, None), None)
+
+
+def test_too_few_measurements_are_compared_with_none() -> None:
+    short = bench(1.0, 1.0)
+    cut = msgspec.structs.replace(short.figures["processor"], ratios=(4.0,) * 4)
+    short = msgspec.structs.replace(short, figures={"processor": cut})
+    for now, base in ((short, bench(1.0, 1.0)), (bench(1.0, 9.0), short)):
+        (row,) = ci.compare_all(now, base)
+        assert row.compared is None
 
 
 def test_a_figure_without_a_baseline_is_new_and_one_that_is_gone_is_told() -> None:
