@@ -73,15 +73,16 @@ def figure(city: CityMap, history: MapHistory | str) -> Html:
             ("⟲", "all", "Whole map"),
         )
     ]
-    caption = (
-        "Stalls at the end of the run. Choose the truth, what the API said, or the difference."
+    how = (
+        " Choose the truth, what the API said, or the difference."
         " Zoom with the buttons or Ctrl + wheel, drag to move, point at a stall for what is known."
     )
     shots = _shots(history, len(order))
     if shots:
-        caption += " The slider goes back through the run."
+        how += " The slider goes back through the run."
+    caption = ["Stalls at the end of the run.", tag("span", how, class_="screen")]
     if every > 1:
-        caption += f" One stall in {every} is drawn, of {len(city.spots):,}."
+        caption.append(f" One stall in {every} is drawn, of {len(city.spots):,}.")
     return tag(
         "figure",
         *views,
@@ -89,7 +90,7 @@ def figure(city: CityMap, history: MapHistory | str) -> Html:
         _slider(shots),
         _legends(),
         tag("div", drawing, tag("div", class_="tip", role="status", hidden=""), class_="canvas"),
-        tag("figcaption", caption, f" {city.attribution}" if city.attribution else ""),
+        tag("figcaption", *caption, f" {city.attribution}" if city.attribution else ""),
         _table(history),
         # In the order of the paths, so that the script can tell whose piece of a path is whose.
         data(

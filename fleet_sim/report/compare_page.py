@@ -10,7 +10,7 @@ from fleet_sim.report import axes
 from fleet_sim.report.charts import Chart, Line, figure
 from fleet_sim.report.compare import WORDS, Comparison, Side
 from fleet_sim.report.folder import RunFolder
-from fleet_sim.report.html import Html, join, missing, section, table, tag
+from fleet_sim.report.html import Html, join, metric_name, missing, section, table, tag
 from fleet_sim.report.lines import at_quantiles, latency_scale, nines
 from fleet_sim.report.render import document
 
@@ -90,7 +90,7 @@ def _table(found: Comparison) -> Html:
         word = {"worse": "broken", "better": "ok"}.get(row.judgement)
         rows.append(
             (
-                join([tag("code", row.name), f" {row.aggregate}"]),
+                join([metric_name(row.name), f" {row.aggregate}"]),
                 value_text(row, row.a),
                 value_text(row, row.b),
                 difference_text(row),

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet_sim.measure.cost import Estimate, Need
+from fleet_sim.measure.cost import Bill, Estimate, Need
 from fleet_sim.report.html import Html, missing, section, table, tag
 
 SHOWN_NEEDS = 6
@@ -14,10 +14,14 @@ SHOWN_NEEDS = 6
 
 def usd(amount: float) -> str:
     """Cents, or what is left of less than one."""
+    if 0 < amount < 0.001:
+        return "< $0.001"
     return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"
 
 
 def _count(quantity: float) -> str:
+    if 0 < quantity < 0.001:
+        return "< 0.001"
     return f"{quantity:,.0f}" if quantity >= 1000 else f"{quantity:.4g}"
 
 
@@ -48,7 +52,7 @@ def section_of(cost: Estimate | None) -> Html:
     ]
     parts = [
         tag("p", _said(cost)),
-        table("By list prices", ("what", "how much", "this run", "a month"), rows),
+        table("By list prices", ("what", "how much", "this run", "a month"), rows, numbers_from=2),
     ]
     if cost.savings:
         parts.append(
@@ -63,7 +67,7 @@ def section_of(cost: Estimate | None) -> Html:
         table(
             "Quotas of an AWS account that are nearest",
             ("quota", "needed", "default"),
-            [(n.quota, f"{n.needed:,.6g}", _default(n)) for n in cost.capacity[:SHOWN_NEEDS]],
+            [(n.quota, _count(n.needed), _default(n)) for n in cost.capacity[:SHOWN_NEEDS]],
         )
     )
     parts += [tag("p", sentence) for sentence in _small_print(cost)]
@@ -111,7 +115,7 @@ def cost_table(cost: Estimate) -> RenderableType:
     quotas.add_column("", overflow="fold")
     for need in cost.capacity:
         style = "bold red" if need.hit else ""
-        quotas.add_row(need.quota, f"{need.needed:,.6g}", _default(need), need.note, style=style)
+        quotas.add_row(need.quota, _count(need.needed), _default(need), need.note, style=style)
     parts += [quotas, Text(), *(Text(text, style="dim") for text in _small_print(cost))]
     return Group(*parts)
 
@@ -119,12 +123,17 @@ def cost_table(cost: Estimate) -> RenderableType:
 def _said(cost: Estimate) -> str:
     bill, work = cost.bill, cost.workload
     return (
-        f"{work.vehicles:,} vehicles, {work.messages_per_s:,.6g} messages/s, {bill.hours:,.4g} h "
-        f"in {bill.region}: {usd(bill.usd)}; {usd(bill.usd_per_month)} a month of 730 h, "
-        f"{usd(bill.usd_per_vehicle_month)} a vehicle. "
-        + ", ".join(f"{name} {part / bill.usd:.0%}" for name, part in bill.by_service.items())
-        + "."
+        f"{work.vehicles:,} vehicles, {_count(work.messages_per_s)} messages/s, {bill.hours:,.4g} h"
+        f" in {bill.region}: {usd(bill.usd)}; {usd(bill.usd_per_month)} a month of 730 h, "
+        f"{usd(bill.usd_per_vehicle_month)} a vehicle. " + _shares(bill)
     )
+
+
+def _shares(bill: Bill) -> str:
+    """Services that are a hundredth of the bill at least."""
+    parts = {name: part / bill.usd for name, part in bill.by_service.items()}
+    said = ", ".join(f"{name} {part:.0%}" for name, part in parts.items() if part >= 0.01)
+    return f"{said}." if said else ""
 
 
 def _default(need: Need) -> str:
@@ -132,11 +141,15 @@ def _default(need: Need) -> str:
     return f"{need.default:,.6g}{'' if need.adjustable else ', fixed'}{beyond}"
 
 
+def _many(count: float, thing: str) -> str:
+    return f"{count:,.4g} {thing}{'' if count == 1 else 's'}"
+
+
 def _small_print(cost: Estimate) -> Iterator[str]:
     work, bill = cost.workload, cost.bill
     duration = "measured" if work.lambda_ms is not None else "assumed"
     yield (
-        f"{work.shards} shards; {work.records:,.4g} records an invocation of "
+        f"{_many(work.shards, 'shard')}; {_many(work.records, 'record')} an invocation of "
         f"{work.invocation_ms:,.4g} ms ({duration}), {work.memory_mb} MB."
     )
     yield f"List prices of {bill.dated}. Left out: {'; '.join(cost.left_out)}."

@@ -18,6 +18,7 @@ BINS_A_ROW = BINS_AN_OCTAVE // 4
 LEVELS = 6
 """Classes `h0` to `h5` of `report.css`, faint to strong."""
 TABLE_ROWS = 12
+KNOWN_SHARE = 0.5
 
 
 class _Cells(NamedTuple):
@@ -28,10 +29,16 @@ class _Cells(NamedTuple):
 
 
 def figures(grids: LedgerGrids | str) -> list[Html]:
-    """One of the acknowledgement, and one of the last stage that the run knows of."""
+    """One of the acknowledgement, and one of the last stage that is known of most messages: that
+    of the few which a probe saw would be a scatter of dots."""
     if isinstance(grids, str):
         return [missing(f"Latency over time: no heat map. {grids}")]
-    last = [s for s in ("stream", "processed", "visible") if s in grids.stages][-1:]
+    known = {stage: int(g.counts.sum()) for stage, g in grids.stages.items()}
+    last = [
+        stage
+        for stage in ("stream", "processed", "visible")
+        if known.get(stage, 0) >= max(1, KNOWN_SHARE * grids.rows)
+    ][-1:]
     stages = [s for s in ("acknowledged", *last) if s in grids.stages]
     if not stages:
         return [missing("Latency over time: no heat map. No message was acknowledged.")]

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,6 +30,11 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
 
 def join(children: Iterable[object]) -> Html:
     return Html("".join(escape(child) for child in children))
+
+
+def metric_name(text: str) -> Html:
+    """A metric's name as `code` that a narrow page breaks at its joints, and not in a word."""
+    return Html(re.sub("([_{,:=])(?=.)", r"\1<wbr>", tag("code", text)))
 
 
 def section(anchor: str, title: str, *children: object) -> Html:

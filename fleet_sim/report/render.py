@@ -35,10 +35,12 @@ def page(run: RunFolder) -> str:
             ("latency", "Latency"),
             ("audit", "Audit"),
             *([("campaign", "Update")] if run.summary.ota is not None else []),
+            *([("load", "Users of the API")] if run.summary.load is not None else []),
             ("map", "Map"),
             ("generator", "Generator"),
             ("cost", "Cost"),
             ("scenario", "Scenario"),
+            ("environment", "Environment"),
         )
     ]
     body = join(

@@ -8,8 +8,8 @@ from fleet_sim.measure.summary import MetricStats, Summary, Verdict
 from fleet_sim.report import city, heat, lines, timeline
 from fleet_sim.report.axes import clock_text, ms_text
 from fleet_sim.report.folder import RunFolder
-from fleet_sim.report.html import Html, missing, section, table, tag
-from fleet_sim.report.trust import OVERLOADED
+from fleet_sim.report.html import Html, metric_name, missing, section, table, tag
+from fleet_sim.report.trust import OVERLOADED, due
 
 VERDICTS: dict[Verdict, str] = {
     "passed": "Passed",
@@ -63,7 +63,7 @@ def key_figures(run: RunFolder) -> Html:
     visible = s.metrics.get("latency_ms{stage:visible}", {}).get("p95")
     tiles = [
         ("connected", f"{generator.connected:,} / {generator.vehicles:,}", "vehicles"),
-        ("sent", f"{generator.sent:,}", f"of {generator.scheduled:,} messages due"),
+        ("sent", f"{generator.sent:,}", f"of {due(generator):,} messages due"),
         ("acknowledged", f"{generator.acknowledged:,}", "messages"),
         ("sent late", f"{generator.late:,}", "messages"),
     ]
@@ -84,8 +84,8 @@ def key_figures(run: RunFolder) -> Html:
 def thresholds(run: RunFolder) -> Html:
     rows = [
         (
-            tag("code", t.metric),
-            tag("code", t.condition),
+            metric_name(t.metric),
+            metric_name(t.condition),
             "not measured" if t.observed is None else f"{t.observed:,.6g}",
             tag("span", "passed" if t.passed else "FAILED", class_="ok" if t.passed else "broken"),
         )
@@ -220,9 +220,10 @@ def _stories(summary: Summary) -> Html:
         for story in stories
     ]
     head = ("vehicle", "message", "fate", "explanation", "what is known")
+    said = "Story of one message" if len(rows) == 1 else f"Stories of {len(rows)} messages"
     return tag(
         "details",
-        tag("summary", f"Stories of {len(stories)} messages, those without an explanation first"),
+        tag("summary", f"{said}, those without an explanation first"),
         table("Problem messages", head, rows, numbers_from=9),
         open="" if any(not story.explanation for story in stories) else None,
     )

@@ -284,13 +284,18 @@ def _scale_of(panel: _Panel) -> _Scales:
 
 
 def _aligned(series: Sequence[Series]) -> tuple[FloatArray, list[FloatArray]]:
-    """All series on the union of their times; NaN where one has no row."""
-    x = np.unique(np.concatenate([s.t_s for s in series]))
+    """All series on the union of their times, to a tenth of a second; NaN where one has no row
+    within half a second: a gauge is read somewhat after the full second that a message's figure
+    has, and each would be a gap in the other's line.
+    """
+    times = [np.round(s.t_s, 1) for s in series]
+    x = np.unique(np.concatenate(times))
     columns = []
-    for one in series:
-        column = np.full(len(x), np.nan)
-        column[np.searchsorted(x, one.t_s)] = one.value
-        columns.append(column)
+    for t_s, one in zip(times, series, strict=True):
+        after = np.minimum(np.searchsorted(t_s, x), len(t_s) - 1)
+        before = np.maximum(after - 1, 0)
+        nearest = np.where(np.abs(t_s[before] - x) < np.abs(t_s[after] - x), before, after)
+        columns.append(np.where(np.abs(t_s[nearest] - x) <= 0.5, one.value[nearest], np.nan))
     return x, columns
 
 

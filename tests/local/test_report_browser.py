@@ -102,3 +102,17 @@ def test_a_phone_shows_it_without_scrolling_sideways(folder: Path) -> None:
         assert await page.locator("#map-time").is_visible()
 
     browse(folder, 390, "dark", look)
+
+
+def test_on_paper_everything_is_open_and_nothing_waits_for_a_hand(folder: Path) -> None:
+    async def look(page: Page) -> None:
+        hidden = page.locator("details:not([open]) table").first
+        await page.emulate_media(media="print")
+        assert await hidden.evaluate("table => table.checkVisibility()")
+        for control in ("#map-time", "nav", ".map .tools", ".screen"):
+            assert not await page.locator(control).first.is_visible()
+        background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert background == "rgb(255, 255, 255)"
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 718
+
+    browse(folder, 718, "dark", look)

@@ -7,6 +7,8 @@ from io import StringIO
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from test_report_sample import make_run
@@ -18,7 +20,7 @@ from fleet_sim.report.render import render
 from fleet_sim.report.terminal import summary_table
 
 NASTY = '<script>alert("x")</script>&[red]'
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "wbr"}
 
 
 class Checker(HTMLParser):
@@ -94,10 +96,10 @@ def test_a_whole_run(run: Path) -> None:
     for figure in ("throughput", "connections", "in-flight", "percentiles", "latency-p95",
                    "latency-p50", "occupancy", "map", "lateness"):  # fmt: skip
         assert page.ids.count(f"{figure}-chart") == 1
-    assert {"heat-acknowledged", "heat-visible", "map-time"} <= set(page.ids)
+    assert {"heat-acknowledged", "heat-processed", "map-time"} <= set(page.ids)
     # Whoever sees neither map nor heat map has the same in numbers.
     assert "The map at 5 times, in numbers" in page.text
-    assert "Latency of visible over time" in page.text
+    assert "Latency of processed over time" in page.text
     assert "Connected vehicles: connected40 · 40 · 4030 · 40 · 40" in page.text.replace("\n", "")
     assert len(set(page.ids)) == len(page.ids)
 
@@ -238,3 +240,18 @@ def test_every_verdict_has_its_words(run: Path) -> None:
         change(run, run=msgspec.structs.replace(summary.run, verdict=verdict, exit_code=code))
         text, _ = rendered(run)
         assert ("verdict good" in text) == (verdict == "passed")
+
+
+def test_figures_read_at_different_moments_of_a_second_are_lines(run: Path) -> None:
+    """Gauges are read some milliseconds after the second that a message's figure has."""
+    path = run / "timeseries.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in [row for row in rows if row["name"] == "connected"]:
+        late = 0.2 if row["t_s"] == 7 else 0.0006
+        rows.append({"t_s": row["t_s"] + late, "name": "event_loop_lag_ms", "value": 2.0})
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    text, _ = rendered(run)
+    figure = text[text.index('id="lateness-chart"') :]
+    paths = re.findall(r'<path d="([^"]*)" class="line', figure)[:2]
+    assert [path.count("M") for path in paths] == [1, 1]
+    assert min(path.count("L") for path in paths) > 10

@@ -52,3 +52,13 @@ def test_a_clock_that_is_not_known_is_a_doubt(sound: Summary) -> None:
         doubtful = [c.what for c in checks(replace(sound, clock=clock)) if not c.good]
         assert doubtful == ["the cloud's clock against ours"]
     assert len(checks(replace(sound, clock=None))) == 7
+
+
+def test_what_was_not_due_when_a_campaign_ended_the_run_is_no_doubt(sound: Summary) -> None:
+    campaign: Any = object()
+    short = replace(sound, generator=replace(sound.generator, not_offered=3), ota=campaign)
+    assert not [check.what for check in checks(short) if not check.good]
+    for verdict in ("interrupted", "target_failed"):
+        broken = replace(short, run=replace(short.run, verdict=verdict))
+        (doubt,) = (check.what for check in checks(broken) if not check.good)
+        assert "never due" in doubt

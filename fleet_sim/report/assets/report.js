@@ -248,5 +248,16 @@ function setUpMap(figure) {
   new ResizeObserver(() => look(view)).observe(svg);
 }
 
+// Paper cannot be opened: what is closed is printed open, and closed again after.
+let opened = [];
+window.addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  opened.forEach((details) => (details.open = true));
+});
+window.addEventListener("afterprint", () => {
+  opened.forEach((details) => (details.open = false));
+  opened = [];
+});
+
 document.querySelectorAll("figure.chart").forEach(setUpChart);
 document.querySelectorAll("figure.map").forEach(setUpMap);
