@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from test_engine_shard import Broker, JumpClock
 
@@ -11,6 +12,7 @@ from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.shard import Shard
 from fleet_sim.resources import data_dir
 from fleet_sim.scenario import Scenario, dump, scale_fleet, with_duration
+from fleet_sim.scenario.units import Duration
 from fleet_sim.transport import Listener, MemoryTransport, Transport
 from fleet_sim.world import World
 
@@ -32,6 +34,12 @@ async def run(scenario: Scenario) -> tuple[Shard, list[Telemetry]]:
 
 def small(path: Path) -> Scenario:
     scenario = scale_fleet(load_scenario(path), 16)
+    groups = []
+    for group in scenario.fleet:
+        period_s = Duration(min(group.telemetry.period_s, 60.0))
+        telemetry = msgspec.structs.replace(group.telemetry, period_s=period_s)
+        groups.append(msgspec.structs.replace(group, telemetry=telemetry))
+    scenario = msgspec.structs.replace(scenario, fleet=tuple(groups))
     # Long enough that every vehicle has something to say.
     return with_duration(scenario, max(6.0, *(g.telemetry.period_s for g in scenario.fleet)))
 
