@@ -4,7 +4,7 @@ The names are part of what users build on: docs/metrics.md has them all.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, Protocol
 
 from fleet_sim.engine.preflight import PreflightError
@@ -82,34 +82,47 @@ class Exporter(Protocol):
 def exporting(
     prometheus: str | None, otlp: bool, about: Mapping[str, str]
 ) -> Iterator[Sequence[Exporter]]:
-    """`open_exports`, closed when the block is left."""
-    opened = open_exports(prometheus, otlp, about)
-    try:
-        yield opened
-    finally:
+    """`open_exports`, closed when the block is left: each, whatever becomes of the others."""
+    with ExitStack() as stack:
+        opened = open_exports(prometheus, otlp, about)
         for export in opened:
-            export.close()
+            stack.callback(export.close)
+        yield opened
 
 
 def open_exports(
     prometheus: str | None, otlp: bool, about: Mapping[str, str]
 ) -> Sequence[Exporter]:
     """Those that were asked for. `about`: run, scenario and target, told with every figure.
-    `PreflightError` for an address that cannot be taken, or a package that is missing."""
-    opened: list[Exporter] = []
+    `PreflightError` for an address that cannot be taken, or a package that is missing; none is
+    open then."""
+    with ExitStack() as stack:
+        opened = list(_opened(prometheus, otlp, about, stack))
+        stack.pop_all()
+    return opened
+
+
+def _opened(
+    prometheus: str | None, otlp: bool, about: Mapping[str, str], stack: ExitStack
+) -> Iterator[Exporter]:
+    """`stack` closes what has been opened when the next one cannot be."""
+    export: Exporter
     if prometheus:
         try:
             from fleet_sim.engine.prometheus import PrometheusExporter
         except ModuleNotFoundError as error:
             raise _missing("--prometheus", "prometheus", error) from None
-        opened.append(PrometheusExporter(*_address(prometheus), about))
+        export = PrometheusExporter(*_address(prometheus), about)
+        stack.callback(export.close)
+        yield export
     if otlp:
         try:
             from fleet_sim.engine.otlp import OtlpExporter
         except ModuleNotFoundError as error:
             raise _missing("--otlp", "otel", error) from None
-        opened.append(OtlpExporter(about))
-    return opened
+        export = OtlpExporter(about)
+        stack.callback(export.close)
+        yield export
 
 
 def _count(status: Status, metric: str) -> float:

@@ -1,6 +1,8 @@
 """What others can watch while a run goes on: as Prometheus' own parser reads it."""
 
 import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fleet_sim.engine.exports import COUNTERS, GAUGES, LATENCIES, open_exports
+from fleet_sim.engine import otlp, prometheus
+from fleet_sim.engine.exports import COUNTERS, GAUGES, LATENCIES, exporting, open_exports
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.engine.prometheus import Newest
 from fleet_sim.engine.status import Status
@@ -74,3 +77,44 @@ def test_the_docs_have_each_name_once() -> None:
 def test_an_address_that_is_none_is_named(address: str) -> None:
     with pytest.raises(PreflightError, match=r"--prometheus: .*allowed: HOST:PORT"):
         open_exports(address, False, {})
+
+
+class Export:
+    """One that says when it is closed, and cannot be."""
+
+    closed: list[str]
+
+    def __init__(self, *_: str | int | Mapping[str, str]) -> None:
+        pass
+
+    def tell(self, status: Status) -> None:
+        raise AssertionError("nothing is told here")
+
+    def close(self) -> None:
+        self.closed.append(type(self).__name__)
+        raise OSError(f"{type(self).__name__} cannot be closed")
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the exports that were closed."""
+    names: list[str] = []
+    both = {"PrometheusExporter": prometheus, "OtlpExporter": otlp}
+    for name, module in both.items():
+        monkeypatch.setattr(module, name, type(name, (Export,), {"closed": names}))
+    return names
+
+
+def test_one_that_cannot_be_opened_leaves_none_open(
+    closed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fleet_sim.engine.otlp", None)
+    with pytest.raises((PreflightError, OSError)), exporting("127.0.0.1:1", True, {}):
+        raise AssertionError("it was opened")
+    assert closed == ["PrometheusExporter"]
+
+
+def test_one_that_cannot_be_closed_keeps_none_open(closed: list[str]) -> None:
+    with pytest.raises(OSError, match="cannot be closed"), exporting("127.0.0.1:1", True, {}):
+        pass
+    assert sorted(closed) == ["OtlpExporter", "PrometheusExporter"]
