@@ -187,8 +187,7 @@ def _reaction(seen: Campaigned) -> _Reaction:
     truths, record, speed = seen.truths, seen.record, seen.speed
     bad = [s for t in truths for s in (t.bad_boot_s, t.broken_s) if s is not None]
     first_bad_s = min(bad, default=None)
-    stopped = [d.t_s for d in record.decisions if d.action in STOPS]
-    decided_s = min(stopped, default=None)
+    decided_s = _decided_s(record)
     report_s = decision_s = last_start_s = None
     exposed: dict[str, int] = {}
     if record.first_bad_s is not None:
@@ -207,6 +206,22 @@ def _reaction(seen: Campaigned) -> _Reaction:
             "failed": sum(s <= at_s for s in bad),
         }
     return _Reaction(first_bad_s, report_s, decision_s, last_start_s, exposed)
+
+
+def _decided_s(record: CampaignRecord) -> float | None:
+    """When new starts were first stopped. A stop that had been taken back before the first failure
+    was on record is no answer to it."""
+    decided_s = None
+    for decision in sorted(record.decisions, key=lambda decision: decision.t_s):
+        if decided_s is None and decision.action in STOPS:
+            decided_s = decision.t_s
+        elif (
+            decision.action == "resume"
+            and record.first_bad_s is not None
+            and decision.t_s < record.first_bad_s
+        ):
+            decided_s = None
+    return decided_s
 
 
 def _time(times: Sequence[float], share: float, of: int) -> float | None:

@@ -112,3 +112,17 @@ def test_without_prices_there_is_no_cost() -> None:
     assert found.cost_usd is None
     assert "ota_cost_each_usd" not in found.metrics()
     assert found.metrics()["ota_requests_each"]["value"] == 0
+
+
+def test_a_pause_that_had_ended_before_the_first_failure_is_no_decision_about_it() -> None:
+    target, truth = vehicle(0, "failed", OLD, started_s=30.0, bad_boot_s=6_000.0)
+    decisions = [
+        Decision(1.0, "arn:me", "pause"),
+        Decision(2.0, "arn:me", "resume"),
+        Decision(104.0, "update_manager", "gate abort"),
+    ]
+    record = CampaignRecord("aborted", "", [target], decisions, first_bad_s=101.0)
+    seen = Campaigned(NEW, "none", [truth], record, lambda _: 0, 60.0, 500.0)
+    found = judge_campaign(seen, None)
+    assert (found.report_s, found.decision_s) == (1.0, 3.0)
+    assert found.exposed["failed"] == 1
