@@ -66,7 +66,7 @@ class Row(msgspec.Struct, frozen=True):
     """Of the ratios: half the width between quartiles, as a share of their median."""
     rounds: int
     compared: Compared | None
-    """None where the baseline has no such figure."""
+    """None where the baseline has no such figure, or one of the two has too few values."""
 
 
 class BaselineError(ValueError):
@@ -220,8 +220,9 @@ def told(rows: list[Row]) -> list[tuple[str, ...]]:
 
 def markdown(rows: list[Row], now: Bench, base: Bench | None) -> str:
     """For a comment or a step summary."""
-    slower = [row.name for row in rows if row.compared and row.compared.verdict == "slower"]
-    mark = "❌ slower: " + ", ".join(slower) if slower else "✅ no regression"
+    mark = _mark(rows)
+    if base is not None and (absent := missing(now, base)):
+        mark += f"; not measured: {', '.join(absent)}"
     head, *body = told(rows)
     lines = [f"## Benchmark: {mark}", ""]
     lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
@@ -231,3 +232,17 @@ def markdown(rows: list[Row], now: Bench, base: Bench | None) -> str:
         lines[-1] += f" (baseline: {base.calibration_s * 1e3:.1f} ms, {base.date}, {base.machine})"
     lines[-1] += ". Ratios are taken to it, so another machine's speed is no regression."
     return "\n".join(lines) + "\n"
+
+
+def _mark(rows: list[Row]) -> str:
+    """How it came out."""
+    compared = [(row.name, row.compared.verdict) for row in rows if row.compared]
+    if not compared:
+        return "⚠️ nothing was compared"
+    slower, undecided = (
+        ", ".join(name for name, verdict in compared if verdict == wanted)
+        for wanted in ("slower", "undecided")
+    )
+    if slower:
+        return f"❌ slower: {slower}"
+    return f"✅ no regression shown; undecided: {undecided}" if undecided else "✅ no regression"

@@ -62,10 +62,12 @@ def run_once(plant: float = 0.0) -> Piped:
             before = _children_cpu_s()
             try:
                 process.wait(TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+            except BaseException as error:
                 process.terminate()  # it then stops what it has started
                 process.wait()
-                raise BenchError(f"the run took longer than {TIMEOUT_S:.0f} s") from None
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise BenchError(f"the run took longer than {TIMEOUT_S:.0f} s") from None
+                raise
         cpu_s = _children_cpu_s() - before
         if process.returncode:
             said = (folder / "log").read_text(errors="replace").strip().splitlines()[-5:]

@@ -13,6 +13,7 @@ from test_report_sample import make_run
 
 from fleet_sim.cli import main
 from fleet_sim.engine import bench_ci as ci
+from fleet_sim.engine import bench_ci_run
 from fleet_sim.engine.bench_ci_parts import slowed
 from fleet_sim.engine.bench_ci_plant import planted
 from fleet_sim.engine.bench_ci_run import BenchError, of_summary
@@ -125,3 +126,49 @@ def test_a_run_is_read_from_its_summary(tmp_path: Path) -> None:
     nothing = msgspec.structs.replace(summary, metrics={})
     with pytest.raises(BenchError, match="no message at the API"):
         of_summary(nothing, 3.0)
+
+
+def test_what_could_not_be_compared_is_not_told_as_good() -> None:
+    base = bench(1.0, 1.0)
+    short = msgspec.structs.replace(base.figures["processor"], ratios=(4.0, 4.1))
+    few = msgspec.structs.replace(base, figures={"processor": short})
+    for now, before in ((base, None), (base, few), (few, base)):
+        page = ci.markdown(ci.compare_all(now, before), now, before)
+        assert "## Benchmark: ⚠️ nothing was compared" in page
+    two = msgspec.structs.replace(base, figures={**base.figures, "world": short})
+    page = ci.markdown(ci.compare_all(base, two), base, two)
+    assert "## Benchmark: ✅ no regression; not measured: world" in page
+
+
+def test_a_figure_that_is_not_known_well_enough_is_named() -> None:
+    base = bench(1.0, 1.0)
+    wild = msgspec.structs.replace(
+        base.figures["processor"], ratios=(2.0, 3.0, 4.0, 4.0, 5.0, 6.0, 7.0)
+    )
+    now = msgspec.structs.replace(base, figures={"processor": wild})
+    page = ci.markdown(ci.compare_all(now, base), now, base)
+    assert "## Benchmark: ✅ no regression shown; undecided: processor" in page
+
+
+def test_a_benchmark_that_is_interrupted_leaves_no_run_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    did: list[str] = []
+
+    class Process:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def wait(self, timeout: float | None = None) -> int:
+            did.append("wait")
+            if len(did) == 1:
+                raise KeyboardInterrupt
+            return 0
+
+        def terminate(self) -> None:
+            did.append("terminate")
+
+    monkeypatch.setattr(bench_ci_run.subprocess, "Popen", Process)
+    with pytest.raises(KeyboardInterrupt):
+        bench_ci_run.run_once()
+    assert did == ["wait", "terminate", "wait"]
