@@ -75,7 +75,11 @@ class VehiclesProcess:
         started = self._waiting[0] = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._write(msgspec.json.encode(order))
+        try:
+            self._write(msgspec.json.encode(order))
+        except VehiclesError:
+            self.close()
+            raise
         answer = self._wait(0, started, START_TIMEOUT_S)
         if answer.error:
             self.close()
@@ -135,7 +139,11 @@ class VehiclesProcess:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            answer = msgspec.json.decode(line, type=Answer)
+            try:
+                answer = msgspec.json.decode(line, type=Answer)
+            except msgspec.DecodeError:  # printed by a library
+                sys.stderr.write(f"vehicles: {line.decode(errors='replace')}")
+                continue
             with self._lock:
                 done = self._waiting.get(answer.number)
                 if done is not None:  # else: who asked has given up
