@@ -1,6 +1,6 @@
 """Counts of messages by slot of time and bin of latency: what a stream of ledger rows leaves.
 
-Bins are logarithmic, 64 an octave, so that a percentile read from them is within 0.6 % and any
+Bins are logarithmic, 64 an octave, so that a percentile read from them is within 1.1 % and any
 number of rows takes the room of the grid. Below 1 µs is bin 0; an hour is in the last.
 """
 

@@ -235,7 +235,7 @@ def _map(one: RunFolder, two: RunFolder, confidence: float, rounds: int) -> list
     found = []
     histories = [run.history for run in (one, two)]
     if not any(isinstance(history, str) for history in histories):
-        found += _map_rounds(histories, confidence, rounds)
+        found += map_rows(histories, confidence, rounds)
     for what in ("accuracy", "coverage", "brier"):
         values = [
             getattr(run.summary.accuracy, what) if run.summary.accuracy else None
@@ -246,35 +246,37 @@ def _map(one: RunFolder, two: RunFolder, confidence: float, rounds: int) -> list
     return found
 
 
-def _map_rounds(histories: Sequence[object], confidence: float, rounds: int) -> list[Row]:
-    """How right the map was during the run. Shots without a known spot are left out; three shots
-    make a block, because the map of one is mostly that of the one before."""
+def map_rows(histories: Sequence[object], confidence: float, rounds: int) -> list[Row]:
+    """How right the map was during the run. A shot without a known spot has no accuracy, and one
+    without a spot no coverage; three shots make a block, because the map of one is mostly that of
+    the one before."""
     rng = np.random.default_rng(SEED)
-    series = []
-    for history in histories:
-        assert isinstance(history, maphistory.MapHistory)
-        tallies = [maphistory.tally(shot.states) for shot in history.shots]
-        series.append([t for t in tallies if t.spots > t.unknown])
-    if not all(series):
-        return []
-    sampled = [compare.resample(len(t), [0] * len(t), SHOTS_A_BLOCK, rng, rounds) for t in series]
-    enough = min(s.blocks for s in sampled) >= compare.LEAST_BLOCKS
     found = []
     for name in ("accuracy", "coverage"):
-        values = [
-            compare.ratio_rounds(
-                sample,
-                np.array([getattr(t, name) for t in tallies]),
-                np.ones(len(tallies)),
+        series = []
+        for history in histories:
+            assert isinstance(history, maphistory.MapHistory)
+            values = np.array(
+                [getattr(maphistory.tally(shot.states), name) for shot in history.shots]
             )
-            for sample, tallies in zip(sampled, series, strict=True)
+            series.append(values[~np.isnan(values)])
+        if not all(map(len, series)):
+            continue
+        sampled = [
+            compare.resample(len(values), [0] * len(values), SHOTS_A_BLOCK, rng, rounds)
+            for values in series
+        ]
+        enough = min(s.blocks for s in sampled) >= compare.LEAST_BLOCKS
+        rounded = [
+            compare.ratio_rounds(sample, values, np.ones(len(values)))
+            for sample, values in zip(sampled, series, strict=True)
         ]
         found.append(
             compare.row(
                 f"map_{name}",
                 "mean",
                 "share",
-                *values,
+                *rounded,
                 lower_is_better=False,
                 enough=enough,
                 confidence=confidence,

@@ -14,6 +14,8 @@ from test_report_page import Checker
 from test_report_sample import T0, make_run
 
 from fleet_sim.cli import main
+from fleet_sim.measure.maphistory import MapHistory, Shot
+from fleet_sim.report.compare import map_rows
 
 MS = 1_000_000
 
@@ -129,3 +131,17 @@ def test_a_folder_without_a_ledger_is_named(run: Path, tmp_path: Path) -> None:
     (bare / "ledger.parquet").unlink()
     result = compare(run, bare)
     assert (result.exit_code, str(bare) in result.stderr) == (2, True)
+
+
+def test_a_map_that_goes_blank_covers_less_and_is_no_less_right() -> None:
+    """A shot of which the API said nothing has a coverage, of 0, and no accuracy."""
+    whole = MapHistory(10.0, [Shot(10.0 * k, "0404") for k in range(48)])
+    blank = MapHistory(10.0, [Shot(10.0 * k, "2525" if k // 3 % 2 else "0404") for k in range(48)])
+    coverage, accuracy = (
+        next(row for row in map_rows([whole, blank], 0.95, 200) if row.name == f"map_{name}")
+        for name in ("coverage", "accuracy")
+    )
+    assert (coverage.b, coverage.judgement) == (0.5, "worse")
+    assert (accuracy.b, accuracy.judgement) == (1.0, "same")
+    (only,) = map_rows([whole, MapHistory(10.0, [Shot(0.0, "2525")] * 48)], 0.95, 200)
+    assert (only.name, only.b) == ("map_coverage", 0.0)
