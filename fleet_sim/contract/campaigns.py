@@ -218,10 +218,14 @@ def plan_of(request: CampaignRequest) -> Plan:
     return plan
 
 
+MAX_FAULTS = 1_000
+"""Vehicles of one `Fault`."""
+
+
 class Fault(_Asked, frozen=True):
     """Body of `POST /campaigns/{id}/faults`: vehicles that broke after they were updated."""
 
-    things: Annotated[tuple[Thing, ...], msgspec.Meta(min_length=1, max_length=1_000)]
+    things: Annotated[tuple[Thing, ...], msgspec.Meta(min_length=1, max_length=MAX_FAULTS)]
     reason: Annotated[str, msgspec.Meta(max_length=128)] = ""
 
 

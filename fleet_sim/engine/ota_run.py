@@ -26,6 +26,9 @@ from fleet_sim.world.firmware import firmware_of
 
 LOOK_S = 2.0
 """Between two looks at faults of vehicles, and at the campaign, wall s."""
+FAULTS = 200
+"""Vehicles that are told of in one call: the service takes no more than `MAX_FAULTS`, and has 29 s
+for them."""
 TRIES = 3
 """Of a call that got no answer."""
 
@@ -97,15 +100,15 @@ class LiveCampaign:
 
     async def _tell_faults(self, supervisor: Supervisor, folder: RunFolder) -> None:
         broken = [vin for vin in await supervisor.broken() if vin not in self._told_s]
-        if not broken:
-            return
-        try:
-            await asyncio.to_thread(self._service.fault, self.id, broken, "broken")
-        except CampaignError as error:  # told again next time
-            folder.log("campaign", problem=str(error))
-            return
-        for vin in broken:
-            self._told_s[vin] = time.time()
+        for begin in range(0, len(broken), FAULTS):
+            some = broken[begin : begin + FAULTS]
+            try:
+                await asyncio.to_thread(self._service.fault, self.id, some, "broken")
+            except CampaignError as error:  # told again next time
+                folder.log("campaign", problem=str(error))
+                return
+            for vin in some:
+                self._told_s[vin] = time.time()
 
     def _start(self, clock: Clock) -> CampaignView:
         scenario, speed = self._scenario, self._scenario.clock.speed
