@@ -37,6 +37,15 @@ class PreflightError(RuntimeError):
     """A limit is too low; the message names it and the remedy."""
 
 
+def check_client(transport: str, target: str) -> None:
+    """`PreflightError` when the cloud of `target` would get nothing from the vehicles' client."""
+    if transport == "memory" and target in ("local", "aws", "aws:443"):
+        raise PreflightError(
+            f"--transport memory: it sends nothing, and {target} would have lost all of it "
+            "(allowed: with --broker embedded, or --target mqtt://HOST:PORT)"
+        )
+
+
 def check_encodings(scenario: Scenario, target: str, name: str) -> None:
     """`PreflightError` for telemetry that the cloud of `target` does not read."""
     if target not in ("local", "aws"):

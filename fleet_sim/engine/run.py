@@ -37,6 +37,7 @@ from fleet_sim.engine.preflight import (
     PreflightError,
     build_share,
     build_towns,
+    check_client,
     check_clock,
     check_encodings,
     check_machine,
@@ -95,6 +96,7 @@ def run_scenario(path: Path, options: Options, console: Console) -> tuple[Summar
     scenario = load_for_run(path, options)
     connect_timeout_s = seconds("--connect-timeout", options.connect_timeout)
     check_transport(options.transport)
+    check_client(options.transport, options.target)
     check_faults(scenario, options.target, path)
     check_load_test(scenario, options.target)
     check_encodings(scenario, options.target, str(path))

@@ -14,6 +14,7 @@ from fleet_sim.engine import preflight
 from fleet_sim.engine.preflight import (
     PreflightError,
     available_mb,
+    check_client,
     check_clock,
     check_cores,
     check_descriptors,
@@ -155,3 +156,12 @@ def test_a_target_with_another_idea_of_the_time_is_refused(ahead_s: float, fits:
     server.server_close()
     check_clock(None)
     check_clock(url)  # nobody answers: nothing is known, and the run will say why
+
+
+def test_a_client_that_sends_nothing_is_refused_where_a_cloud_waits_for_it() -> None:
+    for target in ("local", "aws", "aws:443"):
+        with pytest.raises(PreflightError, match=r"--transport memory: .*--broker embedded"):
+            check_client("memory", target)
+        check_client("native", target)
+    check_client("memory", "embedded")
+    check_client("memory", "mqtt://127.0.0.1:1883")

@@ -185,3 +185,10 @@ def test_the_references_errors_are_what_is_said():
     found += str(caught.value).splitlines()
     assert len(found) == len(said)
     assert all(line.startswith(start) for line, start in zip(found, said, strict=True)), found
+
+
+def test_the_starter_can_pass_on_a_broker_without_a_cloud():
+    scenario = load(data_dir("scenarios") / "starter.yaml")
+    clouds = re.compile(r"stage:(stream|processed|stored|visible)|occupancy|probe|load_|ota_")
+    assert scenario.thresholds
+    assert not [metric for metric in scenario.thresholds if clouds.search(metric)]
