@@ -79,6 +79,10 @@ def api(local_aws: Endpoints) -> Iterator[Any]:
         FunctionName=outputs.trends_function
     )
     table = config["Environment"]["Variables"]["TRENDS_TABLE"]
+    # Ten minutes past the hour it would clear the table of a street that no archive speaks of.
+    events = target.client("events")
+    [hourly] = events.list_rule_names_by_target(TargetArn=config["FunctionArn"])["RuleNames"]
+    events.disable_rule(Name=hourly)
     index = TrendIndex("c", "UTC", [STREET], 2, None, None, 1, hours)
     for key, document in (
         (ALL_STREETS, index),
