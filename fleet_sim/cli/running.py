@@ -37,7 +37,7 @@ DEFAULT = click.core.ParameterSource.DEFAULT
     examples="""
     fleet-sim run scenarios/parking_surge.yaml
     fleet-sim run scenarios/parking_surge.yaml --vehicles 50 --duration 30s
-    fleet-sim run my.yaml --set fleet.taxis.telemetry.qos=0 --out reports/qos0
+    fleet-sim run my.yaml --set fleet.taxis.telemetry.period=5s --out reports/slow
     fleet-sim run my.yaml --target aws --stack fleet-sim --region eu-central-1
     fleet-sim run my.yaml --target mqtt://127.0.0.1:1883
     fleet-sim run my.yaml --broker embedded
