@@ -112,3 +112,8 @@ async def test_who_may_not_is_told_so_and_can_try_again(
         assert await page.page.input_value("#secret") == ""
         await sign_in(page, operator)
         await page.page.wait_for_selector("#sign-in", state="hidden")
+        # The same campaigns as before it was away: the page says so again.
+        await page.page.route("**/campaigns", lambda route: route.abort())
+        await page.until(says("#campaigns-note", "does not answer"))
+        await page.page.unroute("**/campaigns")
+        await page.until("!" + says("#campaigns-note", "does not answer"))

@@ -48,6 +48,7 @@ export class CampaignsPage {
       views = await Promise.all(newest.map(async ({ id }) =>
         (await this.#api.get(`/campaigns/${encodeURIComponent(id)}`)).body));
     } catch (error) {
+      this.#drawn = ""; // what is said now is to go, even if the same campaigns come again
       if (error.status === 401 || error.status === 403) {
         this.#credentials = null;
         this.node.replaceChildren();
