@@ -299,16 +299,16 @@ async def _drive(this: _Run, link: LinkSettings, brought: Brought | None) -> tup
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, watch.stop, Stop.INTERRUPTED, "interrupted")
     loop.set_exception_handler(bug_handler(watch.on_bug))
-    watching = [asyncio.create_task(watch.run())]
+    watching = [watch.mind(watch.run())]
     if isinstance(this.backend, EmbeddedBackend):
         faults = BrokerFaults(this.scenario, this.backend, clock, folder)
-        watching.append(asyncio.create_task(faults.run(supervisor)))
+        watching.append(watch.mind(faults.run(supervisor)))
     if this.campaign is not None:
-        watching.append(asyncio.create_task(this.campaign.drive(supervisor, clock, folder)))
+        watching.append(watch.mind(this.campaign.drive(supervisor, clock, folder)))
     load = this.load
     if load is not None:
         load.start()
-        watching.append(asyncio.create_task(load.drive(supervisor, clock)))
+        watching.append(watch.mind(load.drive(supervisor, clock)))
     try:
         stalls = [city.stalls.n for city in this.cities]
         try:
@@ -328,7 +328,8 @@ async def _drive(this: _Run, link: LinkSettings, brought: Brought | None) -> tup
             load.kill()
         for task in watching:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            # An error is what the watch has heard of already, and raises below.
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
     watch.raise_bug()
     return driven, watch

@@ -67,6 +67,17 @@ class Watch:
         """The run has ended; what comes now may be stopped too, and changes no reason."""
         self._event.clear()
 
+    def mind(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do this beside the run. An error in it ends the run when it comes up, and not when
+        somebody awaits the task in the end."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.on_bug(error)
+
     def on_bug(self, error: BaseException) -> None:
         """An error of ours ends the run; the first is raised by `raise_bug`."""
         self._bug = self._bug or error

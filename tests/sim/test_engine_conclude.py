@@ -363,3 +363,18 @@ async def test_a_generator_that_catches_up_in_time_drops_nothing(tmp_path: Path)
     assert summary.audit.messages == summary.generator.scheduled
     assert "late_skipped" not in summary.audit.dropped
     assert shard.overloaded == ""
+
+
+async def test_what_fails_beside_a_run_ends_it_at_once(tmp_path: Path) -> None:
+    shard = build(JumpClock(), Broker())
+    folder = RunFolder.create(tmp_path / "run", shard.scenario)
+    watch = watch_of(await supervise(shard), folder)
+
+    async def breaks() -> None:
+        raise LookupError("no such fault")
+
+    watch.mind(breaks())
+    assert not await watch.unless_stopped(asyncio.sleep(5))
+    assert watch.stopped is Stop.BUG
+    with pytest.raises(LookupError, match="no such fault"):
+        watch.raise_bug()
