@@ -68,7 +68,7 @@ def compare(
     """
     from fleet_sim.measure.compare import PERCENTILES, broken, parse_condition
     from fleet_sim.report import compare as comparing
-    from fleet_sim.report.compare_page import difference_text, headline, lines_table, page
+    from fleet_sim.report.compare_page import difference_text, headline, page, terminal
     from fleet_sim.report.folder import read
     from fleet_sim.scenario import Duration
 
@@ -101,7 +101,8 @@ def compare(
         console.print(headline(found))
         for doubt in found.doubts:
             console.print(f"beware: {doubt}", soft_wrap=True, markup=False)
-        console.print(lines_table(found))
+        for line in terminal(found):
+            console.print(line, soft_wrap=True)
     for row in dict.fromkeys((row.name, row.aggregate) for row in worse):
         shown = next(r for r in found.rows if (r.name, r.aggregate) == row)
         click.echo(f"worse: {shown.name} {shown.aggregate}: {difference_text(shown)}", err=True)

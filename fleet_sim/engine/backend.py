@@ -18,7 +18,7 @@ from fleet_sim.engine.embedded import EmbeddedBroker
 from fleet_sim.engine.endpoint import TARGETS, Endpoint, parse_all
 from fleet_sim.engine.operate import deploy_with_steps, local_dir, upload_city
 from fleet_sim.engine.progress import Steps
-from fleet_sim.measure.archived import ArchiveRow
+from fleet_sim.measure.archived import ArchiveRows
 from fleet_sim.transport import Certificate, LinkSettings, Tls
 from fleet_sim.world import City
 
@@ -34,7 +34,7 @@ class CampaignPlace(NamedTuple):
 class Collected(NamedTuple):
     """What the cloud recorded of a run."""
 
-    archive: list[ArchiveRow]
+    archive: ArchiveRows
     applied: dict[str, str]
     """Interval text by vin."""
     newest: dict[str, int]
@@ -145,9 +145,8 @@ class CloudBackend:
         with ThreadPoolExecutor(1) as pool:
             # A long poll waits a second for messages that mostly are not there.
             failures = pool.submit(collect.failures_of, target, outputs, run, since_ms)
-            archive: list[ArchiveRow] = list(
-                collect.archive(target, outputs, run, problems, since_ms=since_ms)
-            )
+            rows = collect.archive(target, outputs, run, problems, since_ms=since_ms)
+            archive = ArchiveRows(rows)
             views = collect.vehicles(target, outputs, run)
             spots = collect.spots(target, outputs)
         return Collected(

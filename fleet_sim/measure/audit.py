@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet_sim.measure.applied import Applied, load_applied
-from fleet_sim.measure.archived import SEQ_BITS, Archived, ArchiveRow, VehicleIndex, load_archive
+from fleet_sim.measure.archived import (
+    SEQ_BITS,
+    Archived,
+    ArchiveRow,
+    ArchiveRows,
+    VehicleIndex,
+    load_archive,
+)
 from fleet_sim.measure.fates import NO_OUTAGE, Fate, Findings, decide
 from fleet_sim.measure.ledger import DropCause, LedgerColumns
 from fleet_sim.measure.stories import Story, tell
@@ -115,7 +122,7 @@ class AuditResult:
 
 def audit(
     ledger: LedgerColumns,
-    archive: Iterable[ArchiveRow] | None,
+    archive: Iterable[ArchiveRow] | ArchiveRows | None,
     applied: Mapping[str, str] | None,
     newest: Mapping[str, int] | None,
     vins: Sequence[str],

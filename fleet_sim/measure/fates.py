@@ -105,10 +105,11 @@ def decide(
         processed_ns[row] = archived.processed_ns[first[known]]
         phantoms = [(int(k) >> SEQ_BITS, int(k) & 0xFFFFFFFF) for k in seen[~known]]
         is_applied = applied.contains(key)
-        everyone = np.union1d(key, seen)
-        strangers = applied.strangers(everyone, _MAX_NAMED)
         in_stream = row[np.argsort(first[known], kind="stable")]
         in_stream = in_stream[sent[in_stream]]
+        del by_key, first, count, at, known, row  # each is 80 MB of ten million messages
+        strangers = applied.strangers(np.union1d(key, seen), _MAX_NAMED)
+        del seen
         reordered, overtaken = _order(ledger, in_stream, n)
     is_archived = copies > 0
     duplicated = copies > 1
@@ -132,7 +133,8 @@ def decide(
         (Fate.UNACKNOWLEDGED_ARCHIVED, ~acked & ~qos0),
     ]
     good = Fate.APPLIED if audited else Fate.ACKNOWLEDGED
-    fate = np.select([c for _, c in conditions], [int(f) for f, _ in conditions], int(good))
+    codes = [np.uint8(f) for f, _ in conditions]
+    fate = np.select([c for _, c in conditions], codes, np.uint8(good))
     problem = ~np.isin(fate, _HARMLESS)
     # A late-comer may have been sent late by the generator itself, after an outage.
     explained = np.select(
@@ -141,7 +143,7 @@ def decide(
         False,
     )
     return Findings(
-        fate=fate.astype(np.uint8),
+        fate=fate,
         archived=is_archived,
         applied=is_applied,
         duplicated=duplicated,

@@ -1,5 +1,6 @@
 """Two run folders beside each other: what differs, by how much, and whether that is noise."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ SEED = 0xC0
 """Of the bootstrap: the same two folders give the same intervals."""
 
 SHOTS_A_BLOCK = 3
+
+_LOOPBACK = re.compile(r" at http://127\.0\.0\.1:\d+$")
+"""Of a local AWS: its port is another one at each start, and says nothing."""
 
 WORDS: dict[Judgement, str] = {
     "worse": "worse",
@@ -140,7 +144,7 @@ def _doubts(one: _Half, two: _Half) -> list[str]:
             found.append(f"{name} did not come to its end: {summary.run.verdict}")
     facts: dict[str, list[str]] = {
         "scenario": [s.run.scenario for _, s in sides],
-        "target": [s.run.target for _, s in sides],
+        "target": [_LOOPBACK.sub("", s.run.target) for _, s in sides],
         "vehicles": [str(s.generator.vehicles) for _, s in sides],
         "phases": [_phases(s) for _, s in sides],
         "CPUs": [str(s.environment.cpus) for _, s in sides],

@@ -1,9 +1,10 @@
 """A comparison for people: lines for a terminal, and an HTML file that opens offline."""
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-from rich.table import Table
+from rich.text import Text
 
 from fleet_sim.measure.compare import Row, judged
 from fleet_sim.report import axes
@@ -21,22 +22,36 @@ MEANING = (
 )
 
 
-def lines_table(found: Comparison) -> Table:
-    """For a terminal."""
-    shown = Table("figure", "", "A", "B", "difference", "interval", "", box=None)
-    for row in found.rows:
-        style = {"worse": "red", "better": "green"}.get(row.judgement, "")
-        shown.add_row(
-            row.name.replace("[", "\\["),
+def terminal(found: Comparison) -> Iterator[Text]:
+    """Lines for a terminal of 80 columns: a figure's name, then a line each aggregate."""
+    cells = [
+        (
             row.aggregate,
             value_text(row, row.a),
             value_text(row, row.b),
             difference_text(row),
             interval_text(row),
-            WORDS[row.judgement],
-            style=style,
         )
-    return shown
+        for row in found.rows
+    ]
+    head = ("", "A", "B", "difference", f"{100 * found.confidence:.4g} % interval")
+    wide = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
+
+    def line(texts: Sequence[str], word: str) -> str:
+        first, *rest = (f"{text:>{w}}" if i else f"{text:<{w}}" for i, (text, w) in
+                        enumerate(zip(texts, wide, strict=True)))  # fmt: skip
+        return " ".join([f" {first}", *rest, word]).rstrip()
+
+    yield Text(line(head, ""), style="dim")
+    name = ""
+    for row, texts in zip(found.rows, cells, strict=True):
+        if row.name != name:
+            name = row.name
+            yield Text(name, style="bold")
+        style = {"worse": "red", "better": "green"}.get(row.judgement, "")
+        word = row.judgement if style else ""
+        yield Text(line(texts, word), style=style)
+    yield Text("No word: no difference shown, or no interval (–).", style="dim")
 
 
 def headline(found: Comparison) -> str:
@@ -188,16 +203,21 @@ def value_text(row: Row, value: float | None) -> str:
 def difference_text(row: Row) -> str:
     if row.difference is None:
         return "–"
-    sign = "+" if row.difference > 0 else "−" if row.difference < 0 else ""
-    text = f"{sign}{value_text(row, abs(row.difference))}"
-    if row.a and row.unit in ("ms", "messages/s"):
-        text += f" ({100 * row.difference / abs(row.a):+.1f} %)"
+    text = _signed(row, row.difference)
+    if row.a and row.difference and row.unit in ("ms", "messages/s"):
+        text += f" ({100 * row.difference / abs(row.a):+.1f} %)".replace("-", "−")
     return text
+
+
+def _signed(row: Row, change: float) -> str:
+    """With its sign, unless nothing is left of it; shares differ by points."""
+    text = value_text(row, abs(change)).replace(" %", " points")
+    if not any(digit in text for digit in "123456789"):
+        return "0"
+    return f"{'−' if change < 0 else '+'}{text}"
 
 
 def interval_text(row: Row) -> str:
     if row.low is None or row.high is None:
         return "–"
-    return " to ".join(
-        f"{'−' if v < 0 else '+'}{value_text(row, abs(v))}" for v in (row.low, row.high)
-    )
+    return " to ".join(_signed(row, v) for v in (row.low, row.high))

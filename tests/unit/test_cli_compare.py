@@ -15,6 +15,7 @@ from test_report_sample import T0, make_run
 
 from fleet_sim.cli import main
 from fleet_sim.measure.maphistory import MapHistory, Shot
+from fleet_sim.measure.summary import from_json, to_json
 from fleet_sim.report.compare import map_rows
 
 MS = 1_000_000
@@ -145,3 +146,33 @@ def test_a_map_that_goes_blank_covers_less_and_is_no_less_right() -> None:
     assert (accuracy.b, accuracy.judgement) == (1.0, "same")
     (only,) = map_rows([whole, MapHistory(10.0, [Shot(0.0, "2525")] * 48)], 0.95, 200)
     assert (only.name, only.b) == ("map_coverage", 0.0)
+
+
+def test_a_terminal_of_80_columns_has_whole_names_and_one_line_a_figure(
+    run: Path, tmp_path: Path
+) -> None:
+    result = compare(run, other(run, tmp_path / "slow", slower_ms=9))
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    at = lines.index("latency_ms{stage:acknowledged}")
+    assert re.fullmatch(
+        r" p50 +[\d.]+ ms [\d.]+ ms +\+[\d.]+ ms \(\+[\d.]+ %\) \+[\d.]+ ms to \+[\d.]+ ms worse",
+        lines[at + 1],
+    )
+    assert " p99 " in lines[at + 3]
+    assert "-" not in "".join(lines[2:])  # one sign for minus
+
+
+def test_a_local_port_is_no_difference_between_targets(run: Path, tmp_path: Path) -> None:
+    def at(target: str, name: str) -> Path:
+        folder = Path(shutil.copytree(run, tmp_path / name))
+        summary = from_json((folder / "summary.json").read_bytes())
+        moved = msgspec.structs.replace(summary.run, target=target)
+        summary = msgspec.structs.replace(summary, run=moved)
+        (folder / "summary.json").write_bytes(to_json(summary))
+        return folder
+
+    here = at("fleet-sim in us-east-1 at http://127.0.0.1:4000", "a")
+    moved = at("fleet-sim in us-east-1 at http://127.0.0.1:5", "b")
+    assert "beware" not in compare(here, moved).stdout
+    assert "differ in their target" in compare(here, at("fleet-sim in eu-west-1", "c")).stdout
