@@ -205,7 +205,10 @@ def difference_text(row: Row) -> str:
         return "–"
     text = _signed(row, row.difference)
     if row.a and row.difference and row.unit in ("ms", "messages/s"):
-        text += f" ({100 * row.difference / abs(row.a):+.1f} %)".replace("-", "−")
+        change = row.difference / abs(row.a)
+        # Ten times as much and more is no percentage that anybody reads.
+        said = f"{100 * change:+.1f} %".replace("-", "−") if change < 9 else f"×{change + 1:.0f}"
+        text += f" ({said})"
     return text
 
 

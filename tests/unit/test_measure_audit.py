@@ -1,11 +1,13 @@
 """The audit names what is wrong with a run, and nothing else: a perfect run is made
 up, then broken in known ways."""
 
+import numpy as np
 import pytest
 from audit_pipeline import MS, T0, Pipeline, vin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet_sim.measure.archived import ArchiveRows, VehicleIndex, load_archive
 from fleet_sim.measure.audit import AuditResult, Outage, audit
 from fleet_sim.measure.ledger import DropCause, Ledger
 
@@ -290,3 +292,16 @@ def test_refuses_what_it_cannot_audit() -> None:
     ledger.open(0, 1, T0)
     with pytest.raises(ValueError, match="vehicle 0 seq 1 was opened more than once"):
         audit(ledger.columns(), [], {}, {}, [vin(0)])
+
+
+def test_records_are_in_the_order_of_their_whole_sequence_number() -> None:
+    numbers = [2**130, 5, 2**64, 2**64 + 1, 6, 2**64]
+    rows = [
+        ("a", seq, "s", number, 0.0, 0.0)
+        for seq, number in zip((1, 2, 3, 4, 5, 3), numbers, strict=True)
+    ]
+    packed = ArchiveRows(rows)
+    assert len(packed) == 6
+    found = load_archive(packed, VehicleIndex(["a"]))
+    assert (found.key & np.uint64(0xFFFFFFFF)).tolist() == [2, 5, 3, 4, 1]
+    assert found.rearchived == 1

@@ -137,3 +137,12 @@ def test_a_condition_about_nothing_is_no_success() -> None:
         broken(parse_condition("n"), [a_row("same", -1, 1)])
     with pytest.raises(ValueError, match="nothing can be said"):
         broken(parse_condition("m"), [a_row("unknown", 0, 0)])
+
+
+def test_an_interval_is_the_middle_of_the_rounds_differences() -> None:
+    a, b = np.zeros(1002), np.concatenate([[500.0], np.arange(1001.0)])
+    for confidence, low, high in ((0.95, 25, 975), (0.5, 250, 750)):
+        made = compare.row(
+            "x", "p50", "ms", a, b, lower_is_better=True, enough=True, confidence=confidence
+        )
+        assert (made.low, made.high) == pytest.approx((low, high))

@@ -1,5 +1,6 @@
 """Could we trust this run? Each doubt shows on its own."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -62,3 +63,6 @@ def test_what_was_not_due_when_a_campaign_ended_the_run_is_no_doubt(sound: Summa
         broken = replace(short, run=replace(short.run, verdict=verdict))
         (doubt,) = (check.what for check in checks(broken) if not check.good)
         assert "never due" in doubt
+    shards: Any = [SimpleNamespace(died="killed", cpu_s=1.0)]
+    died = replace(short, generator=replace(short.generator, shards=shards))
+    assert any("never due" in check.what for check in checks(died) if not check.good)
