@@ -9,7 +9,8 @@ import numpy as np
 
 from fleet_sim.contract import Spot, SpotPage
 from fleet_sim.engine import snapshots
-from fleet_sim.engine.snapshots import MapSnapshots, every_s
+from fleet_sim.engine.leavings import _shots
+from fleet_sim.engine.snapshots import MapSnapshots, PartShot, every_s
 
 
 class Http:
@@ -69,3 +70,20 @@ def test_a_shot_that_failed_halfway_is_counted_and_not_kept(monkeypatch: Any) ->
 def test_a_long_run_has_no_more_shots_than_a_page_holds() -> None:
     assert every_s(60) == 10
     assert every_s(86_400) * snapshots.MOST_SHOTS == 86_400
+
+
+def test_shots_of_shards_join_by_number_and_a_shard_without_one_leaves_its_towns_unknown() -> None:
+    """Towns 0 and 2 are one shard's, town 1 another's; they have two, one and two stalls."""
+
+    def shard(towns: list[int], *shots: PartShot) -> Any:
+        return SimpleNamespace(
+            share=SimpleNamespace(towns=towns), facts=SimpleNamespace(shots=list(shots))
+        )
+
+    second = 1_000_000_000
+    parts = [
+        shard([0, 2], PartShot(1, 10 * second, "0145"), PartShot(2, 20 * second, "1111")),
+        shard([1], PartShot(1, 9 * second, "3")),
+    ]
+    found = _shots(parts, np.array([0, 2, 3, 5]), 4 * second)
+    assert [(shot.t_s, shot.states) for shot in found] == [(5.0, "01345"), (16.0, "11811")]
