@@ -14,9 +14,10 @@ from test_report_sample import make_run
 from fleet_sim.cli import main
 from fleet_sim.engine import bench_ci as ci
 from fleet_sim.engine import bench_ci_run
-from fleet_sim.engine.bench_ci_parts import slowed
+from fleet_sim.engine.bench_ci_parts import PARTS, slowed
 from fleet_sim.engine.bench_ci_plant import planted
 from fleet_sim.engine.bench_ci_run import BenchError, of_summary
+from fleet_sim.measure.regression import FEWEST
 
 NOISE = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0, 1.03)
 
@@ -172,3 +173,12 @@ def test_a_benchmark_that_is_interrupted_leaves_no_run_behind(
     with pytest.raises(KeyboardInterrupt):
         bench_ci_run.run_once()
     assert did == ["wait", "terminate", "wait"]
+
+
+def test_the_committed_baseline_has_what_is_measured() -> None:
+    base = ci.read_baseline(Path(__file__).resolve().parents[1] / "bench" / "baseline.json")
+    judged = {name for name, figure in base.figures.items() if figure.allowed is not None}
+    parts = {part.name for part in PARTS}
+    runs = {"run_cpu", "generator_cpu", "p50_processed", "p50_stored", "p50_visible"}
+    assert judged == parts | runs
+    assert all(len(figure.ratios) >= FEWEST for figure in base.figures.values())
