@@ -102,15 +102,21 @@ class SlowBroker(MemoryTransport):
         return self._waiting
 
 
-async def test_a_drain_whose_time_is_up_sends_nothing_more_and_waits_for_what_is_out() -> None:
+async def drained(kind: type[SlowBroker]) -> Shard:
+    """A shard whose drain had a second."""
     clock, scenario = JumpClock(), loads(SCENARIO)
     shard = Shard(
         scenario, World(scenario), run="r1", clock=clock,
-        make_transport=lambda listener: SlowBroker(7, listener, clock),
+        make_transport=lambda listener: kind(7, listener, clock),
     )  # fmt: skip
     await shard.connect(1.0)
     await shard.run()
     await shard.drain(1.0)
+    return shard
+
+
+async def test_a_drain_whose_time_is_up_sends_nothing_more_and_waits_for_what_is_out() -> None:
+    shard = await drained(SlowBroker)
     columns = shard.ledger.columns()
     assert shard.transport.backlog() == (0, 0)
     assert (columns.sent_ns == 0).sum() > 10
@@ -134,14 +140,7 @@ class Cutting(SlowBroker):
 async def test_only_a_connection_that_is_gone_explains_what_was_sent_and_not_answered(
     gone: bool,
 ) -> None:
-    clock, scenario = JumpClock(), loads(SCENARIO)
-    shard = Shard(
-        scenario, World(scenario), run="r1", clock=clock,
-        make_transport=lambda listener: Cutting(7, listener, clock),
-    )  # fmt: skip
-    await shard.connect(1.0)
-    await shard.run()
-    await shard.drain(1.0)
+    shard = await drained(Cutting)
     shard.transport.gone = gone
     await shard.close(1.0)
     columns = shard.ledger.columns()
