@@ -166,4 +166,4 @@ def _table(stage: str, grids: LedgerGrids) -> Html:
         for start, counted, values in zip(starts, by_row, found, strict=True)
     ]
     head = ("from (min:s)", "messages", "p50", "p95", "p99", "max")
-    return table(f"Latency of {stage} over time, within 1 %", head, rows)
+    return table(f"Latency of {stage} over time, within 1.1 %", head, rows)

@@ -1,6 +1,5 @@
 """`ledger.parquet`, read by row groups: ten million rows need no more memory than one group."""
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +80,8 @@ def _read(file: pq.ParquetFile, slot_s: float | None) -> LedgerGrids:
     t0_ns = int((file.schema_arrow.metadata or {}).get(b"t0_ns", first)) or first
     t0_ns = min(t0_ns, first)
     if slot_s is None:
-        slot_s = max(1.0, math.ceil((last - t0_ns) / 1e9 / MOST_SLOTS))
+        # The first and the last moment have a slot each: slots are longer than their even share.
+        slot_s = float(max(1, (last - t0_ns) // (MOST_SLOTS * 10**9) + 1))
     slot_ns = round(slot_s * 1e9)
     slots = (last - t0_ns) // slot_ns + 1
     columns = {stage: name for stage, name in STAGE_COLUMNS.items() if name in names}

@@ -45,14 +45,22 @@ def test_numpy_scalars_are_numbers(summary: Summary) -> None:
         to_json(msgspec.structs.replace(summary, metrics={"m": {"value": 1j}}))
 
 
+COUNTS = ("tests", "failures", "errors", "time")
+
+
 def cases(text: str) -> dict[str, str]:
-    suite = ElementTree.fromstring(text).find("testsuite")
+    suites = ElementTree.fromstring(text)
+    suite = suites.find("testsuite")
     assert suite is not None
     found = {c.get("name", ""): (list(c) or [c])[0].tag for c in suite.iter("testcase")}
     tags = list(found.values())
     assert suite.get("tests") == str(len(found))
     assert suite.get("failures") == str(tags.count("failure"))
     assert suite.get("errors") == str(tags.count("error"))
+    assert [suites.get(n) for n in COUNTS] == [suite.get(n) for n in COUNTS]
+    # Ant's schema asks for both.
+    problems = [p for p in suite.iter() if p.tag in ("failure", "error")]
+    assert all(p.get("type") and p.get("message") is not None for p in problems)
     return found
 
 

@@ -66,6 +66,17 @@ def test_a_long_run_has_longer_slots(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (found.slot_s, found.slots, int(found.due.sum())) == (3.0, 4, 1000)
 
 
+def test_a_row_at_the_very_end_has_a_slot_within_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MOST_SLOTS", 4)
+    rows = {"intended_ns": [T0, T0 + 8 * SECOND], "sent_ns": [0, 0], "acked_ns": [0, 0]}
+    table = pa.table(rows).replace_schema_metadata({"t0_ns": str(T0)})
+    pq.write_table(table, tmp_path / "ledger.parquet")
+    found = ledger.read_grids(tmp_path / "ledger.parquet")
+    assert (found.slot_s, found.due.tolist()) == (3.0, [1, 0, 1])
+
+
 def test_what_is_no_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "ledger.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(ValueError, match="could not be read"):
