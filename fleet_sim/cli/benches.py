@@ -291,6 +291,8 @@ def bench_ci(
         console.print(f"calibration loop: {found.calibration_s * 1e3:.1f} ms of CPU")
         for name in ci.missing(found, base) if base else ():
             console.print(f"not measured: {name}")
+        for sentence in ci.unlike(found, base) if base else ():
+            console.print(sentence)
     if write:
         ci.write_baseline(baseline, found)
         click.echo(f"baseline: {baseline}", err=True)

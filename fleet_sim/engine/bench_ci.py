@@ -5,6 +5,7 @@ or a busy one, takes longer for both. Parts take turns, so that what lasts a whi
 """
 
 import datetime as dt
+import gc
 import platform
 import statistics
 from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Median CPU time of the calibration loop."""
     figures: dict[str, Figure]
     version: int = 1
+    cpu: str = ""
+    """Its model; empty where the system does not say."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -102,8 +105,11 @@ def measure(
     found: dict[str, _Measured] = {}
     for _ in range(3):
         calibrate()  # caches and clocks settle
-    for line in _measure_parts(found, calibrations, rounds, plant):
-        on_progress(line)
+    try:
+        for line in _measure_parts(found, calibrations, rounds, plant):
+            on_progress(line)
+    finally:
+        gc.unfreeze()
     for number in range(runs):
         on_progress(f"run {number + 1} of {runs} of the whole pipeline")
         before = calibrate()
@@ -124,7 +130,18 @@ def measure(
         machine=f"{platform.machine()}, {platform.system()}",
         calibration_s=statistics.median(calibrations),
         figures={name: each.figure() for name, each in found.items()},
+        cpu=_cpu(Path("/proc/cpuinfo")),
     )
+
+
+def _cpu(info: Path) -> str:
+    """Model of the first core, as Linux tells it."""
+    try:
+        text = info.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    models = (line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line)
+    return next(models, "")
 
 
 def _measure_parts(
@@ -139,6 +156,9 @@ def _measure_parts(
         works[part.name] = slowed(work, plant) if plant else work
         works[part.name]()
         found[part.name] = _Measured("s", ALLOWED_CPU)
+    # What was prepared stays: looking through all of it took some rounds a fifth longer.
+    gc.collect()
+    gc.freeze()
     for number in range(max(rounds, MOST_ROUNDS)):
         open_ = [
             name
@@ -183,6 +203,21 @@ def compare_all(now: Bench, base: Bench | None) -> list[Row]:
 def missing(now: Bench, base: Bench) -> list[str]:
     """Figures of the baseline that were not measured."""
     return [name for name in base.figures if name not in now.figures]
+
+
+def unlike(now: Bench, base: Bench) -> list[str]:
+    """What differs from the baseline's machine, a sentence each: the calibration makes up for one
+    that is slower at everything alike, and not for all of this."""
+    said = []
+    if now.cpu and base.cpu and now.cpu != base.cpu:
+        said.append(f"The baseline is of another CPU: {base.cpu}, and this is {now.cpu}.")
+    if now.python.split(".")[:2] != base.python.split(".")[:2]:
+        said.append(f"The baseline is of Python {base.python}, and this is {now.python}.")
+    if said:
+        said.append(
+            "To be sure, measure what was before here, too: bench ci --write --baseline FILE."
+        )
+    return said
 
 
 def read_baseline(path: Path) -> Bench:
@@ -231,6 +266,8 @@ def markdown(rows: list[Row], now: Bench, base: Bench | None) -> str:
     if base is not None:
         lines[-1] += f" (baseline: {base.calibration_s * 1e3:.1f} ms, {base.date}, {base.machine})"
     lines[-1] += ". Ratios are taken to it, so another machine's speed is no regression."
+    if base is not None and (differs := unlike(now, base)):
+        lines += ["", " ".join(differs)]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Scales, ticks and numbers as people read them."""
 
+import datetime as dt
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -82,6 +83,28 @@ def clock_text(seconds: float) -> str:
     if hours:
         return f"{sign}{hours}:{rest // 60:02d}:{rest % 60:02d}"
     return f"{sign}{rest // 60}:{rest % 60:02d}"
+
+
+def length_text(seconds: float) -> str:
+    """`0:05 min`, `1:30 min`, `1:00:00 h`."""
+    text = clock_text(seconds)
+    return f"{text} {'h' if text.count(':') == 2 else 'min'}"
+
+
+def moment_text(iso: str) -> str:
+    """`2026-06-01T17:00:00+00:00` as `2026-06-01 17:00:00 UTC`; as it stands when it is none."""
+    try:
+        at = dt.datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    if at.tzinfo is None:
+        return iso
+    return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def percent_text(share: float, decimals: int = 0) -> str:
+    """0.5 as `50 %`."""
+    return f"{100 * share:,.{decimals}f} %"
 
 
 def ms_tick(value_ms: float) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet_sim.measure.cost import Bill, Estimate, Need
+from fleet_sim.report.axes import length_text, percent_text
 from fleet_sim.report.html import Html, missing, section, table, tag
 
 SHOWN_NEEDS = 6
@@ -17,6 +18,16 @@ def usd(amount: float) -> str:
     if 0 < amount < 0.001:
         return "< $0.001"
     return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"
+
+
+def _cell(amount: float) -> str:
+    """In a column: what is below ten cents has four decimals."""
+    return f"${amount:.4f}" if 0.001 <= amount < 0.1 else usd(amount)
+
+
+def _length(hours: float) -> str:
+    """Of a run in words that fit it, of a described fleet in hours."""
+    return f"{hours:,.4g} h" if hours >= 2 else length_text(hours * 3600)
 
 
 def _count(quantity: float) -> str:
@@ -31,7 +42,7 @@ def cost_text(cost: Estimate) -> str:
     dearest, part = next(iter(bill.by_service.items()))
     return (
         f"{usd(bill.usd)} on AWS, {usd(bill.usd_per_vehicle_month)} a vehicle and month, "
-        f"{part / bill.usd:.0%} of it {dearest}"
+        f"{percent_text(part / bill.usd)} of it {dearest}"
     )
 
 
@@ -45,8 +56,8 @@ def section_of(cost: Estimate | None) -> Html:
         (
             f"{line.service}: {line.item}",
             f"{_count(line.quantity)} × {line.unit}",
-            usd(line.usd),
-            usd(line.usd_per_month),
+            _cell(line.usd),
+            _cell(line.usd_per_month),
         )
         for line in sorted(bill.lines, key=lambda line: -line.usd)
     ]
@@ -58,9 +69,12 @@ def section_of(cost: Estimate | None) -> Html:
         parts.append(
             table(
                 "What would lower it, each taken alone",
-                ("change", "share of the bill", "a month", "at the price of"),
-                [(s.change, f"{s.share:.0%}", usd(s.usd_per_month), s.price) for s in cost.savings],
-                numbers_from=9,
+                ("change", "at the price of", "of the bill", "a month"),
+                [
+                    (s.change, s.price, percent_text(s.share), usd(s.usd_per_month))
+                    for s in cost.savings
+                ],
+                numbers_from=2,
             )
         )
     parts.append(
@@ -103,7 +117,7 @@ def cost_table(cost: Estimate) -> RenderableType:
             saved.add_row(
                 usd(saving.usd),
                 usd(saving.usd_per_month),
-                f"{saving.share:.0%}",
+                percent_text(saving.share),
                 saving.change,
                 saving.price,
             )
@@ -123,8 +137,9 @@ def cost_table(cost: Estimate) -> RenderableType:
 def _said(cost: Estimate) -> str:
     bill, work = cost.bill, cost.workload
     return (
-        f"{work.vehicles:,} vehicles, {_count(work.messages_per_s)} messages/s, {bill.hours:,.4g} h"
-        f" in {bill.region}: {usd(bill.usd)}; {usd(bill.usd_per_month)} a month of 730 h, "
+        f"{work.vehicles:,} vehicles, {_count(work.messages_per_s)} messages/s, "
+        f"{_length(bill.hours)} in {bill.region}: {usd(bill.usd)}; "
+        f"{usd(bill.usd_per_month)} a month of 730 h, "
         f"{usd(bill.usd_per_vehicle_month)} a vehicle. " + _shares(bill)
     )
 
@@ -132,7 +147,7 @@ def _said(cost: Estimate) -> str:
 def _shares(bill: Bill) -> str:
     """Services that are a hundredth of the bill at least."""
     parts = {name: part / bill.usd for name, part in bill.by_service.items()}
-    said = ", ".join(f"{name} {part:.0%}" for name, part in parts.items() if part >= 0.01)
+    said = ", ".join(f"{name} {percent_text(part)}" for name, part in parts.items() if part >= 0.01)
     return f"{said}." if said else ""
 
 
@@ -142,7 +157,7 @@ def _default(need: Need) -> str:
 
 
 def _many(count: float, thing: str) -> str:
-    return f"{count:,.4g} {thing}{'' if count == 1 else 's'}"
+    return f"{_count(count)} {thing}{'' if count == 1 else 's'}"
 
 
 def _small_print(cost: Estimate) -> Iterator[str]:

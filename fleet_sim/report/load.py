@@ -11,7 +11,8 @@ def load_test(report: LoadReport | None) -> Html:
     """Nothing for a run without a load test."""
     if report is None:
         return Html("")
-    users = f"{report.users_max:,} users at most, {report.workers} worker(s)"
+    plural = "worker" if report.workers == 1 else "workers"
+    users = f"{report.users_max:,} users at most, {report.workers} {plural}"
     said = [tag("p", users)]
     if report.problem:
         said.append(tag("p", f"The load test is not complete: {report.problem}", class_="broken"))

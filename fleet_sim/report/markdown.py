@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary
-from fleet_sim.report.axes import clock_text, ms_text
+from fleet_sim.report.axes import length_text, moment_text, ms_text
 from fleet_sim.report.cost import cost_text
 from fleet_sim.report.sections import VERDICTS, share
 from fleet_sim.report.trust import OVERLOADED
@@ -31,8 +31,8 @@ def markdown(summary: Summary) -> str:
     lines = [
         f"## {mark} {_text(run.scenario)}: {VERDICTS[run.verdict]}",
         "",
-        f"{_text(run.target)}, seed {run.seed}, {_text(run.started)}, {clock_text(run.wall_s)} min,"
-        f" run {_text(run.id)}",
+        f"{_text(run.target)}, seed {run.seed}, {_text(moment_text(run.started))},"
+        f" {length_text(run.wall_s)}, run {_text(run.id)}",
         "",
         *(f"- {_text(reason)}" for reason in reasons),
         *([""] if reasons else []),

@@ -6,7 +6,7 @@ from fleet_sim.measure.clock import said as clock_said
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import MetricStats, Summary, Verdict
 from fleet_sim.report import city, heat, lines, timeline
-from fleet_sim.report.axes import clock_text, ms_text
+from fleet_sim.report.axes import clock_text, length_text, moment_text, ms_text
 from fleet_sim.report.folder import RunFolder
 from fleet_sim.report.html import Html, metric_name, missing, section, table, tag
 from fleet_sim.report.trust import OVERLOADED, due
@@ -44,7 +44,8 @@ def verdict(run: RunFolder) -> Html:
     reasons = [tag("li", text) for text in [*first, *summary.run.reasons]]
     where = (
         f"{summary.run.scenario} on {summary.run.target}, seed {summary.run.seed},"
-        f" {summary.run.started}, {clock_text(summary.run.wall_s)} min, run {summary.run.id}"
+        f" {moment_text(summary.run.started)}, {length_text(summary.run.wall_s)},"
+        f" run {summary.run.id}"
     )
     return tag(
         "header",

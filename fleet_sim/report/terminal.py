@@ -10,7 +10,7 @@ from rich.text import Text
 from fleet_sim.measure.clock import said as clock_said
 from fleet_sim.measure.stages import STAGES
 from fleet_sim.measure.summary import Summary
-from fleet_sim.report.axes import clock_text, ms_text
+from fleet_sim.report.axes import length_text, ms_text
 from fleet_sim.report.cost import cost_text
 from fleet_sim.report.sections import VERDICTS, share
 from fleet_sim.report.trust import OVERLOADED
@@ -55,7 +55,7 @@ def _facts(summary: Summary) -> Table:
         f" {g.dropped:,} dropped, {g.late:,} late"
         + (f", {g.not_offered:,} not offered" if g.not_offered else ""),
     )
-    table.add_row("throughput", f"{rate:,.0f} messages/s over {clock_text(span_s)} min")
+    table.add_row("throughput", f"{rate:,.0f} messages/s over {length_text(span_s)}")
     audit = summary.audit
     if audit is None:
         table.add_row("audit", _flag("none: the run ended before it", True))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fleet_sim.measure.summary import Generator, Summary
-from fleet_sim.report.axes import ms_text, number
+from fleet_sim.report.axes import ms_text, number, percent_text
 from fleet_sim.report.html import Html, section, table, tag
 
 OVERLOADED = (
@@ -56,8 +56,10 @@ def checks(summary: Summary) -> list[Check]:
         )
     if due(g):
         share = g.late / due(g)
-        wanted = f"at most {LATE_SHARE:.0%}"
-        found.append(Check("messages sent late", f"{share:.2%}", wanted, share <= LATE_SHARE))
+        wanted = f"at most {percent_text(LATE_SHARE)}"
+        found.append(
+            Check("messages sent late", percent_text(share, 2), wanted, share <= LATE_SHARE)
+        )
     for what, stats in (
         ("lateness of the generator, p99", g.lateness_ms),
         ("event loop lag, p99", g.event_loop_lag_ms),
@@ -69,9 +71,9 @@ def checks(summary: Summary) -> list[Check]:
     span_s = max((phase.end_s for phase in summary.phases), default=0.0)
     if span_s:
         busiest = max([shard.cpu_s for shard in g.shards] or [g.cpu_s]) / span_s
-        wanted = f"at most {CPU_SHARE:.0%} of a core"
+        wanted = f"at most {percent_text(CPU_SHARE)} of a core"
         what = "CPU of the busiest process"
-        found.append(Check(what, f"{busiest:.0%}", wanted, busiest <= CPU_SHARE))
+        found.append(Check(what, percent_text(busiest), wanted, busiest <= CPU_SHARE))
     if g.shards:
         died = sum(bool(shard.died) for shard in g.shards)
         found.append(Check("processes that died", f"{died} of {len(g.shards)}", "0", not died))

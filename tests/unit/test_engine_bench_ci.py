@@ -71,6 +71,16 @@ def test_a_figure_without_a_baseline_is_new_and_one_that_is_gone_is_told() -> No
     assert ci.missing(empty, bench(1.0, 1.0)) == ["processor"]
 
 
+def test_a_baseline_of_another_machine_is_told() -> None:
+    now = msgspec.structs.replace(bench(1.0, 1.0), python="3.12.9", cpu="a")
+    assert ci.unlike(now, bench(1.0, 1.0)) == []
+    other = msgspec.structs.replace(now, cpu="b", python="3.11.2")
+    said = ci.unlike(now, other)
+    assert said[0] == "The baseline is of another CPU: b, and this is a."
+    assert said[1] == "The baseline is of Python 3.11.2, and this is 3.12.9."
+    assert " ".join(said) in ci.markdown(ci.compare_all(now, other), now, other)
+
+
 def test_a_planted_slowdown_takes_so_much_longer() -> None:
     def work() -> float:
         began = time.process_time()

@@ -66,6 +66,13 @@ def test_latencies_are_read_at_a_glance(value: float | None, text: str) -> None:
     assert axes.ms_text(value) == text
 
 
+def test_lengths_and_moments_say_their_unit() -> None:
+    assert [axes.length_text(s) for s in (5, 90, 3600)] == ["0:05 min", "1:30 min", "1:00:00 h"]
+    assert axes.moment_text("2026-06-01T19:00:00+02:00") == "2026-06-01 17:00:00 UTC"
+    assert [axes.moment_text(text) for text in ("", "2026-06-01")] == ["", "2026-06-01"]
+    assert [axes.percent_text(0.512), axes.percent_text(0.0001, 2)] == ["51 %", "0.01 %"]
+
+
 def test_markup_is_escaped_unless_it_is_ours() -> None:
     assert escape("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
     made = tag("p", "<i>", tag("b", 1), class_='"x"', aria_label=None)
