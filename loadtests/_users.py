@@ -8,7 +8,7 @@ import gevent.ssl
 from locust import FastHttpUser
 
 from fleet_sim.engine.load_locust import listen
-from fleet_sim.engine.load_session import session
+from fleet_sim.engine.load_session import session, under_way
 from fleet_sim.engine.load_talk import Answer, VehiclesError
 
 listen()  # this module is imported once, by the first of the files that use it
@@ -28,6 +28,14 @@ class ApiUser(FastHttpUser):
     def __init__(self, environment: Any) -> None:
         assert session.set_up  # waits: Locust refuses a user without a host
         super().__init__(environment)
+        request = self.client.request
+
+        @functools.wraps(request)
+        def counted(method: str, url: str, name: str | None = None, **more: Any) -> Any:
+            with under_way(method, name or url):
+                return request(method, url, name=name, **more)
+
+        self.client.request = counted  # type: ignore[method-assign]  # Locust makes the client
 
     @property
     def worker(self) -> int:
@@ -71,7 +79,8 @@ class Publisher(ApiUser):
         except VehiclesError as error:
             self.report("MQTT", name, 0.0, str(error))
             return None
-        answer = link.ask(do, self.vehicle, *self.goal)
+        with under_way("MQTT", name):
+            answer = link.ask(do, self.vehicle, *self.goal)
         self.report("MQTT", name, answer.took_ns / 1e6, answer.error)
         return None if answer.error else answer
 

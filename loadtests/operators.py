@@ -16,7 +16,7 @@ from locust import task
 
 from fleet_sim.cloud.campaigns import signer
 from fleet_sim.engine.load_campaign import idle_campaign
-from fleet_sim.engine.load_session import session
+from fleet_sim.engine.load_session import session, under_way
 
 LOOK_S = 1.0
 GIVE_UP_S = 120.0
@@ -114,8 +114,12 @@ class Operator(ApiUser):
     def until(self, state: str, campaign: str) -> bool:
         """Looks again and again whether the campaign is there; how long that took is
         `campaign_until_STATE`, which may be a look too high. False when it does not come."""
-        began = time.perf_counter()
         name = f"campaign_until_{state}"
+        with under_way("PIPE", name):
+            return self.seen(state, campaign, name)
+
+    def seen(self, state: str, campaign: str, name: str) -> bool:
+        began = time.perf_counter()
         while (took_s := time.perf_counter() - began) < GIVE_UP_S:
             found = self.signed("GET", f"/campaigns/{campaign}", "campaign")
             if found is not None and found["state"] == state:

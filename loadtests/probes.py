@@ -9,7 +9,8 @@ import gevent
 from _users import Publisher
 from locust import constant_pacing, task
 
-from fleet_sim.engine.load_session import session
+from fleet_sim.engine.load_session import session, under_way
+from fleet_sim.engine.load_talk import Answer
 
 POLL_S = 0.05
 GIVE_UP_S = 60.0
@@ -35,6 +36,10 @@ class Probe(Publisher):
         told = self.tell("publish", "mqtt_publish")
         if told is None:
             return
+        with under_way("PIPE", "visible"):
+            self.until_shown(told, began)
+
+    def until_shown(self, told: Answer, began: float) -> None:
         while (age_s := time.perf_counter() - began) < GIVE_UP_S:
             with self.client.get(
                 f"/vehicles/{told.vin}", name="probe_poll", catch_response=True

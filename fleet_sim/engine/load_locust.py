@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import msgspec
 from locust import events
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from fleet_sim.cloud.stacks import DeployError
 from fleet_sim.cloud.target import TargetError
@@ -32,6 +32,10 @@ KEY = "fleet_sim"
 """Of our part in what a worker reports."""
 ELAPSED = "fleet_sim_elapsed"
 """Message to the workers: seconds since the first spell began."""
+LAST = "fleet_sim_last"
+"""Message to the master: what a worker measured after its last report."""
+LAST_TIMEOUT_S = 30.0
+"""Users who are ended may have something to put in order first."""
 INVALID = 2
 
 
@@ -92,7 +96,11 @@ def _init(environment: Any, web_ui: Any = None, **_: Any) -> None:
         gevent.signal_handler(signal.SIGTERM, _end)
     if isinstance(environment.runner, WorkerRunner):
         environment.runner.register_message(ELAPSED, _elapsed)
+        environment.events.test_stop.add_listener(_hand_in)
     else:
+        if isinstance(environment.runner, MasterRunner):
+            environment.runner.register_message(LAST, _handed_in)
+            environment.events.test_stop.add_listener(_gather)
         gevent.spawn(_every_second, environment.runner)
     if web_ui is not None:  # a start begins anew there, as in Locust's own tables
         environment.events.test_start.add_listener(_anew)
@@ -163,9 +171,36 @@ def _elapsed(environment: Any, msg: Any, **_: Any) -> None:
     session.hear(float(msg.data["s"]))
 
 
+def _hand_in(environment: Any, **_: Any) -> None:
+    environment.runner.send_message(LAST, session.meter.take())
+
+
+def _handed_in(environment: Any, msg: Any, **_: Any) -> None:
+    session.tally.add(slices(msg.data))
+    session.handed_in.add(msg.node_id)
+
+
+def _gather(environment: Any, **_: Any) -> None:
+    """Have all workers end their users and hand in the rest. Locust itself waits half a second, and
+    a worker reports every three."""
+    runner = environment.runner
+
+    def owing() -> list[str]:
+        present = (node for node in runner.clients.all if node.state != STATE_MISSING)
+        return [node.id for node in present if node.id not in session.handed_in]
+
+    for worker in owing():
+        runner.send_message("stop", client_id=worker)
+    deadline = time.monotonic() + LAST_TIMEOUT_S
+    while owing() and time.monotonic() < deadline:
+        gevent.sleep(0.02)
+    session.owing = len(owing())
+
+
 def _anew(**_: Any) -> None:
     session.meter.take()
     session.tally = Tally()
+    session.handed_in.clear()
 
 
 def _every_second(runner: Any) -> None:
@@ -181,13 +216,13 @@ def _every_second(runner: Any) -> None:
 
 
 def _quitting(environment: Any, **_: Any) -> None:
-    session.close()
     runner = environment.runner
+    if runner is not None:
+        runner.stop()  # where nobody has, and before what the users use is closed
+    session.close()
     if isinstance(runner, WorkerRunner):
         environment.process_exit_code = 0  # the master judges
         return
-    if isinstance(runner, MasterRunner):
-        runner.stop()  # waits for the workers' last reports, where nobody has
     session.tally.add(session.meter.take())
     plan = session.plan
     if plan is None:
@@ -199,7 +234,9 @@ def _quitting(environment: Any, **_: Any) -> None:
         getattr(runner, "cpu_warning_emitted", False)
         or getattr(runner, "worker_cpu_warning_emitted", False)
     )
-    problem = f"{session.lost} of {session.workers} workers fell silent" if session.lost else ""
+    problem = ""
+    if lost := max(session.lost, session.owing):
+        problem = f"{lost} of {session.workers} workers fell silent"
     result = conclude(
         session.tally, plan, begin_s, session.workers, cpu_warning=warned, problem=problem
     )

@@ -70,12 +70,13 @@ def read(folder: Path) -> LoadResult | None:
 def print_result(result: LoadResult, to: TextIO) -> None:
     """A table of the requests, then each threshold."""
     report = result.report
-    head = ("request", "kind", "count", "failed", "a second", *_PERCENTILES)
+    head = ("request", "kind", "count", "failed", "cut", "a second", *_PERCENTILES)
     rows: list[tuple[str, ...]] = [head]
     for name, of in report.requests.items():
         values = [of.latency_ms.get(key) for key in _PERCENTILES]
         told = ["-" if value is None else f"{value:.2f}" for value in values]
-        rows.append((name, of.kind, f"{of.count}", f"{of.failed}", f"{of.rate:.1f}", *told))
+        counts = (f"{of.count}", f"{of.failed}", f"{of.cut}", f"{of.rate:.1f}")
+        rows.append((name, of.kind, *counts, *told))
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     to.write(f"fleet-sim: {report.users_max} users, {report.workers} worker(s), ms, unrounded\n")
     for row in rows:

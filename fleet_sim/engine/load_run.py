@@ -25,7 +25,7 @@ FOLDER = "load"
 """Of the run folder: the plan, Locust's log and page, `load.json`, percentile tables."""
 LOG = "locust.log"
 READY_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 60.0
 """After the last phase, or after it was told to end."""
 _CODES = (0, 1, 99)
 """All held or no thresholds; requests failed; a threshold is broken."""
@@ -53,6 +53,7 @@ class LoadRun:
         self._workers = workers
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._late = ""
         self.result = LoadResult(
             report=failed_report("it did not begin"), metrics={}, thresholds=[], series=[]
         )
@@ -84,16 +85,19 @@ class LoadRun:
                 start_new_session=True,
             )
 
-    async def ready(self) -> None:
-        """Until it is up, so that its users come with the phases; or gone, which `finish` tells."""
+    async def ready(self) -> str:
+        """Until it is up, so that its users come with the phases; then an empty text. Else why it
+        is not, and the result of `finish` tells it too."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_TIMEOUT_S
         while not (self._path / READY).exists():
             if self._process is None or self._process.poll() is not None:
-                return
+                return "Locust has ended"
             if loop.time() > deadline:
-                return
+                self._late = f"Locust was not up within {READY_TIMEOUT_S:.0f} s"
+                return self._late
             await asyncio.sleep(0.1)
+        return ""
 
     async def drive(self, supervisor: Supervisor, clock: Clock) -> None:
         """Tell it when the first phase has begun."""
@@ -109,13 +113,13 @@ class LoadRun:
         process = self._process
         if process is None:
             return
-        why = ""
+        why = self._late
         if early:
             process.send_signal(signal.SIGTERM)
         try:
             code = process.wait(END_TIMEOUT_S)
             if code not in _CODES and not early:
-                why = f"Locust ended with code {code}"
+                why = why or f"Locust ended with code {code}"
         except subprocess.TimeoutExpired:
             why = f"Locust did not end within {END_TIMEOUT_S:.0f} s"
             self.kill()

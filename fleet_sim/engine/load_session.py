@@ -8,6 +8,7 @@ import contextlib
 import random
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ class Session:
         self.draw = random.Random()
         self.workers, self.lost = 1, 0
         """Most workers at a time, and most that were silent at a time."""
+        self.handed_in: set[str] = set()
+        """Workers that have ended their users and reported all of it."""
+        self.owing = 0
+        """Workers that have not, when there was no more time."""
         self.told_to_end = False
         self.campaigns = False
         """Whether operators may make campaigns."""
@@ -126,6 +131,16 @@ class Session:
 
 
 session = Session()
+
+
+@contextlib.contextmanager
+def under_way(kind: str, name: str) -> Iterator[None]:
+    """Something a user waits for: when the user is ended meanwhile, it counts as cut."""
+    try:
+        yield
+    except gevent.GreenletExit:
+        session.meter.cut(int(time.time()), kind, name)
+        raise
 
 
 class Phases(LoadTestShape):

@@ -349,9 +349,10 @@ async def _steps(this: _Run, supervisor: Supervisor, watch: Watch) -> None:
         steps.done(f"{connected} of {supervisor.vehicles} vehicles connected")
         if this.load is not None:
             steps.step("waiting for Locust")
-            if not await watch.unless_stopped(this.load.ready()):
+            ready = asyncio.create_task(this.load.ready())
+            if not await watch.unless_stopped(ready):
                 return
-            steps.done("Locust is up")
+            steps.done(ready.result() or "Locust is up")
     with watch.view.shown():
         running = asyncio.create_task(supervisor.run())
         if not await watch.unless_stopped(running, cancel=False):

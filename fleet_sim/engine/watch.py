@@ -89,7 +89,7 @@ class Watch:
             raise self._bug
 
     async def unless_stopped(
-        self, work: Coroutine[Any, Any, None] | asyncio.Task[None], *, cancel: bool = True
+        self, work: Coroutine[Any, Any, None] | asyncio.Task[Any], *, cancel: bool = True
     ) -> bool:
         """Await `work` and answer True, or answer False as soon as the run is stopped; then `work`
         is cancelled, or with `cancel=False` left to its owner."""

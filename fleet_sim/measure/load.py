@@ -25,7 +25,7 @@ from fleet_sim.measure.histogram import (
 )
 from fleet_sim.measure.thresholds import ThresholdResult, percentiles_needed
 
-METRICS = ("load_ms", "load_requests", "load_failed", "load_problems")
+METRICS = ("load_ms", "load_requests", "load_failed", "load_cut", "load_problems")
 """Each of all HTTP requests together, and of one name: `load_ms{name:near_spots}`."""
 OTHER_KINDS = frozenset({"MQTT", "PIPE"})
 """Of requests that are no HTTP: they count by name only."""
@@ -52,6 +52,9 @@ class LoadRequest(_Section, frozen=True):
     """Of the answers."""
     latency_ms: dict[str, float | None]
     """Of the requests that did not fail, from the send to the whole answer."""
+    cut: int = 0
+    """Whose user was ended before the answer: nobody knows how long they would have taken. They
+    are in no other figure."""
 
 
 class LoadReport(_Section, frozen=True):
@@ -94,8 +97,9 @@ class Slice(NamedTuple):
     kind: str
     name: str
     latencies: Counted | None
-    """None when all of them failed."""
+    """None when none of them succeeded."""
     failed: int
+    cut: int
     bytes: int
     reasons: dict[str, int]
 
@@ -103,11 +107,12 @@ class Slice(NamedTuple):
 class _Open:
     """A slice that is being filled."""
 
-    __slots__ = ("bytes", "failed", "micros", "reasons")
+    __slots__ = ("bytes", "cut", "failed", "micros", "reasons")
 
     def __init__(self) -> None:
         self.micros: list[int] = []
         self.failed = 0
+        self.cut = 0
         self.bytes = 0
         self.reasons: Counter[str] = Counter()
 
@@ -132,13 +137,21 @@ class Meter:
         micros = -1.0 if math.isnan(latency_ms) else latency_ms * 1000
         if not 0 <= micros <= HIGHEST_US:
             raise ValueError(f"{kind} {name}: {latency_ms} ms (allowed: 0 ms..1 h)")
-        part = self._open.setdefault((second, kind, name), _Open())
+        part = self._part(second, kind, name)
         part.bytes += size
         if error:
             part.failed += 1
             part.reasons[f"{name}: {reason_of(error)}"[:200]] += 1
         else:
             part.micros.append(round(micros))
+
+    def cut(self, second: int, kind: str, name: str) -> None:
+        """One request whose user was ended while it waited. Left out in silence, what hung longest
+        would be what is missing."""
+        self._part(second, kind, name).cut += 1
+
+    def _part(self, second: int, kind: str, name: str) -> _Open:
+        return self._open.setdefault((second, kind, name), _Open())
 
     def take(self) -> list[Slice]:
         """What is new since the last call."""
@@ -150,6 +163,7 @@ class Meter:
                 name,
                 counted(np.array(part.micros, np.int64)) if part.micros else None,
                 part.failed,
+                part.cut,
                 part.bytes,
                 dict(part.reasons),
             )
@@ -174,7 +188,12 @@ class _Total:
         self.kind = kind
         self.histogram = LatencyHistogram()
         self.failed = 0
+        self.cut = 0
         self.bytes = 0
+
+    @property
+    def count(self) -> int:
+        return self.histogram.count + self.failed
 
 
 class Tally:
@@ -191,9 +210,11 @@ class Tally:
         for part in parts:
             total = self._names.setdefault(part.name, _Total(part.kind))
             total.failed += part.failed
+            total.cut += part.cut
             total.bytes += part.bytes
             self._reasons.update(part.reasons)
-            self._seconds.setdefault(part.second, []).append(part)
+            if part.latencies is not None or part.failed:
+                self._seconds.setdefault(part.second, []).append(part)
             if part.latencies is not None:
                 total.histogram.add(part.latencies)
                 if part.kind not in OTHER_KINDS:
@@ -227,17 +248,20 @@ class Tally:
         wanted = percentiles_needed(thresholds)
         found: dict[str, dict[str, float]] = {}
 
-        def put(tags: str, histogram: LatencyHistogram, failed: int) -> None:
-            count = histogram.count + failed
+        def put(tags: str, histogram: LatencyHistogram, failed: int, cut: int) -> None:
+            found[f"load_cut{tags}"] = {"count": cut}
+            if not (count := histogram.count + failed):
+                return
             percentiles = sorted({*PERCENTILES, *wanted.get(f"load_ms{tags}", ())})
             found[f"load_ms{tags}"] = histogram.stats(percentiles)
             found[f"load_requests{tags}"] = {"count": count, "rate": count / self.seconds}
             found[f"load_failed{tags}"] = {"count": failed, "value": failed / count}
 
-        if self.count:
-            put("", self._all, self._failed)
+        if self._names:
+            cut = sum(t.cut for t in self._names.values() if t.kind not in OTHER_KINDS)
+            put("", self._all, self._failed, cut)
         for name, total in sorted(self._names.items()):
-            put(f"{{name:{name}}}", total.histogram, total.failed)
+            put(f"{{name:{name}}}", total.histogram, total.failed, total.cut)
         return found
 
     def hgrm(self) -> dict[str, str]:
@@ -254,12 +278,12 @@ class Tally:
         """`t0_s`: when time 0 is, s since the epoch."""
         requests = {}
         for name, total in sorted(self._names.items()):
-            count = total.histogram.count + total.failed
             requests[name] = LoadRequest(
                 kind=total.kind,
-                count=count,
+                count=total.count,
                 failed=total.failed,
-                rate=count / self.seconds,
+                cut=total.cut,
+                rate=total.count / max(1, self.seconds),
                 bytes=total.bytes,
                 latency_ms=dict(total.histogram.stats()),
             )

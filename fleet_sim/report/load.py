@@ -27,14 +27,18 @@ def load_test(report: LoadReport | None) -> Html:
                 of.kind,
                 f"{of.count:,}",
                 f"{of.failed:,}",
+                f"{of.cut:,}",
                 f"{of.rate:,.1f}",
                 *(ms_text(of.latency_ms.get(key)) for key in _PERCENTILES),
             )
             for name, of in report.requests.items()
         ]
-        head = ("request", "kind", "count", "failed", "a second", *_PERCENTILES)
+        head = ("request", "kind", "count", "failed", "cut", "a second", *_PERCENTILES)
         caption = "Requests; latencies of those that did not fail, to the whole answer"
         parts.append(table(caption, head, rows))
+        if any(of.cut for of in report.requests.values()):
+            text = "Cut: their users were ended before the answer; they are in no other figure."
+            parts.append(tag("p", text))
     if report.reasons:
         rows_of = [(reason, f"{count:,}") for reason, count in report.reasons.items()]
         parts.append(table("Why requests failed", ("reason", "count"), rows_of))

@@ -37,11 +37,11 @@ name: with-load
 seed: 3
 city: {generate: {blocks: [3, 3]}}
 fleet: [{group: cars, count: 4}]
-phases: [{name: calm, duration: 2s}, {name: surge, duration: 2s}]
+phases: [{name: calm, duration: 2s}, {name: surge, duration: 6s}]
 load:
   {users: 2, spawn_rate: 20, phases: {surge: 5}, workers: 2,
    mix: {drivers: 1, dashboards: 3, probes: 2}}
-thresholds: {"load_ms{name:summary}": ["max<1"], "load_failed": ["value<0.5"]}
+thresholds: {load_ms: ["max<1"], load_failed: ["value<0.5"]}
 """
 
 
@@ -63,11 +63,31 @@ def plan(deployed: tuple[Target, StackOutputs], tmp_path_factory: pytest.TempPat
     )
 
 
+LEAVING = """
+import gevent
+from _users import ApiUser
+from locust import constant, task
+
+class Leaving(ApiUser):
+    wait_time = constant(1)
+
+    @task
+    def ask(self):
+        self.get("/hangs", "hangs")
+
+    def on_stop(self):
+        gevent.sleep(1.0)
+        self.get("/bye", "bye")
+"""
+
+
 class Stub:
-    """An API that has one street and one stall, and remembers what it was asked."""
+    """An API that has one street and one stall, remembers what it was asked, and does not answer
+    `/hangs`."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.ended = threading.Event()
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -75,6 +95,8 @@ class Stub:
 
             def do_GET(self) -> None:
                 stub.asked.append(self.path)
+                if self.path == "/hangs":
+                    stub.ended.wait(60)
                 body = json.dumps(
                     {
                         "features": [{"geometry": {"coordinates": [[-122.0, 37.0]]}}],
@@ -105,6 +127,7 @@ class Stub:
 def stub() -> Iterator[Stub]:
     made = Stub()
     yield made
+    made.ended.set()
     made.server.shutdown()
     made.server.server_close()
 
@@ -151,6 +174,33 @@ def test_two_workers_count_what_locust_counts_and_know_the_phase(
     # Half of the 20 users who come with the surge are the second worker's.
     assert sum("lat=38.0" in path for path in near) >= 16
     assert (tmp_path / "load_near_spots.hgrm").exists()
+
+
+def test_what_is_cut_off_and_what_comes_last_is_counted(stub: Stub, tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    plan = stub.plan(
+        spells=(Spell("calm", 0.0, 2.0, 4),),
+        spawn_rate=50.0,
+        thresholds={"load_cut{name:hangs}": ("count==4",), "load_ms{name:hangs}": ("max<1",)},
+    )
+    port = str(_free_port())
+    ports = ("--master-bind-port", port, "--master-port", port)
+    command = locust_command(plan, tmp_path, "--only-summary", "--processes", "2", *ports)
+    command[command.index("-f") + 1] = str(tmp_path / "leaving.py")
+    path = {"PYTHONPATH": f"{data_dir('loadtests')}:{environment()['PYTHONPATH']}"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment() | path, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 99, done.stderr
+    assert "held   load_cut{name:hangs}: count==4: count is 4" in done.stdout
+    assert "BROKEN load_ms{name:hangs}: max<1: this run measured no such metric" in done.stdout
+    result = read(tmp_path)
+    assert result is not None
+    assert not result.report.problem
+    # Said by users who were told to end, later than Locust's master waits for its workers.
+    assert result.report.requests["bye"].count == 4
+    assert result.report.requests["hangs"].count == 0
 
 
 def test_those_who_publish_and_operators_against_the_stack(plan: Plan, tmp_path: Path) -> None:
@@ -214,7 +264,7 @@ def test_a_run_has_its_users_and_judges_them(tmp_path: Path) -> None:
     assert done.returncode == 99, done.stdout + done.stderr
     summary = summary_of(tmp_path / "r")
     (broken,) = summary.run.reasons
-    assert broken.startswith("load_ms{name:summary}: max<1: max is ")
+    assert broken.startswith("load_ms: max<1: max is ")
     assert summary.load is not None
     assert (summary.load.users_max, summary.load.problem) == (5, "")
     # On the run's own axis: users come with its phases, and go with the last.
@@ -222,5 +272,5 @@ def test_a_run_has_its_users_and_judges_them(tmp_path: Path) -> None:
     assert [line["users"] for line in log if line["event"] == "load"] == [[2, 5]]
     assert -1.0 <= summary.load.start_s <= 4.0
     assert summary.load.workers == 2
-    assert summary.load.end_s <= 4 + 4
+    assert summary.load.end_s <= 8 + 4
     assert 'id="load-chart"' in (tmp_path / "r" / "index.html").read_text()

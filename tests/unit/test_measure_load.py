@@ -52,6 +52,24 @@ def test_a_failure_counts_as_one_and_has_no_latency() -> None:
     assert (3.0, "load_rate{kind:failed}", 1.0) in tally.series(5.0)
 
 
+def test_what_was_cut_off_is_told_and_in_no_other_figure() -> None:
+    meter, tally = Meter(), Tally()
+    meter.record(7, "GET", "spot", 10.0, 100)
+    meter.cut(9, "GET", "spot")
+    meter.cut(9, "GET", "near_spots")
+    meter.cut(9, "PIPE", "visible")
+    tally.add(slices(travelled(meter)))
+    metrics = tally.metrics({})
+
+    assert metrics["load_cut"] == {"count": 2}
+    assert metrics["load_cut{name:visible}"] == metrics["load_cut{name:spot}"] == {"count": 1}
+    assert metrics["load_requests"] == {"count": 1, "rate": 1.0}
+    assert "load_ms{name:near_spots}" not in metrics  # a threshold on it is broken
+    report = tally.report(7.0, workers=1)
+    near = report.requests["near_spots"]
+    assert (near.count, near.cut, near.rate, report.end_s) == (0, 1, 0.0, 0.0)
+
+
 def test_what_is_no_http_counts_by_name_only() -> None:
     meter, tally = Meter(), Tally()
     meter.record(7, "GET", "spot", 10.0, 100)
