@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent
 import msgspec
+from gevent.lock import RLock
 from locust import events
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
@@ -95,8 +96,11 @@ def _init(environment: Any, web_ui: Any = None, **_: Any) -> None:
         # Without a page Locust listens to this signal only once a shape has ended.
         gevent.signal_handler(signal.SIGTERM, _end)
     if isinstance(environment.runner, WorkerRunner):
+        _stop_one_at_a_time(environment.runner)
         environment.runner.register_message(ELAPSED, _elapsed)
         environment.events.test_stop.add_listener(_hand_in)
+        # Last in comes first there: before Locust tells the master that the worker has gone.
+        environment.events.quitting.add_listener(_end_worker)
     else:
         if isinstance(environment.runner, MasterRunner):
             environment.runner.register_message(LAST, _handed_in)
@@ -105,6 +109,18 @@ def _init(environment: Any, web_ui: Any = None, **_: Any) -> None:
     if web_ui is not None:  # a start begins anew there, as in Locust's own tables
         environment.events.test_start.add_listener(_anew)
     environment.events.request.add_listener(_request)
+
+
+def _stop_one_at_a_time(runner: Any) -> None:
+    """Ctrl-C reaches a worker and the master, which tells the worker. A second stop amid the first
+    would kill users who put things in order, such as operators with a campaign to abort."""
+    stop, lock = runner.stop, RLock()
+
+    def stop_once() -> None:
+        with lock:
+            stop()  # the second finds it stopped
+
+    runner.stop = stop_once
 
 
 def _plan(options: Any) -> Plan:
@@ -215,14 +231,19 @@ def _every_second(runner: Any) -> None:
         gevent.sleep(1.0)
 
 
+def _end_worker(environment: Any, **_: Any) -> None:
+    environment.runner.stop()  # where nobody has, as when Ctrl-C reaches all processes
+    session.close()
+    environment.process_exit_code = 0  # the master judges
+
+
 def _quitting(environment: Any, **_: Any) -> None:
     runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        return
     if runner is not None:
         runner.stop()  # where nobody has, and before what the users use is closed
     session.close()
-    if isinstance(runner, WorkerRunner):
-        environment.process_exit_code = 0  # the master judges
-        return
     session.tally.add(session.meter.take())
     plan = session.plan
     if plan is None:

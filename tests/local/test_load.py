@@ -1,6 +1,8 @@
 """The load tests: locust itself, two workers, exit codes; against the local AWS; and in a run."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -176,10 +178,13 @@ def test_two_workers_count_what_locust_counts_and_know_the_phase(
     assert (tmp_path / "load_near_spots.hgrm").exists()
 
 
-def test_what_is_cut_off_and_what_comes_last_is_counted(stub: Stub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupted", [False, True], ids=["at its end", "by Ctrl-C"])
+def test_what_is_cut_off_and_what_comes_last_is_counted(
+    stub: Stub, tmp_path: Path, interrupted: bool
+) -> None:
     (tmp_path / "leaving.py").write_text(LEAVING)
     plan = stub.plan(
-        spells=(Spell("calm", 0.0, 2.0, 4),),
+        spells=(Spell("calm", 0.0, 60.0 if interrupted else 2.0, 4),),
         spawn_rate=50.0,
         thresholds={"load_cut{name:hangs}": ("count==4",), "load_ms{name:hangs}": ("max<1",)},
     )
@@ -188,13 +193,24 @@ def test_what_is_cut_off_and_what_comes_last_is_counted(stub: Stub, tmp_path: Pa
     command = locust_command(plan, tmp_path, "--only-summary", "--processes", "2", *ports)
     command[command.index("-f") + 1] = str(tmp_path / "leaving.py")
     path = {"PYTHONPATH": f"{data_dir('loadtests')}:{environment()['PYTHONPATH']}"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment() | path, capture_output=True, text=True,
-        timeout=120,
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment() | path, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
     )  # fmt: skip
-    assert done.returncode == 99, done.stderr
-    assert "held   load_cut{name:hangs}: count==4: count is 4" in done.stdout
-    assert "BROKEN load_ms{name:hangs}: max<1: this run measured no such metric" in done.stdout
+    try:
+        if interrupted:
+            deadline = time.monotonic() + 60
+            while stub.asked.count("/hangs") < 4:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: master and workers
+        out, _ = process.communicate(timeout=120)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 99, out
+    assert "held   load_cut{name:hangs}: count==4: count is 4" in out
+    assert "BROKEN load_ms{name:hangs}: max<1: this run measured no such metric" in out
     result = read(tmp_path)
     assert result is not None
     assert not result.report.problem
