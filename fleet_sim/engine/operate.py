@@ -160,7 +160,8 @@ def show_status(
             markup=False,
         )
         return healthy
-    table = Table(title=str(where), title_justify="left", box=None)
+    console.print(f"{where}", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("stack")
     table.add_column("status")
     table.add_column("reason")

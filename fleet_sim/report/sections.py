@@ -44,15 +44,15 @@ def verdict(run: RunFolder) -> Html:
     reasons = [tag("li", text) for text in [*first, *summary.run.reasons]]
     where = (
         f"{summary.run.scenario} on {summary.run.target}, seed {summary.run.seed},"
-        f" {moment_text(summary.run.started)}, {length_text(summary.run.wall_s)},"
-        f" run {summary.run.id}"
+        f" {moment_text(summary.run.started)}, {length_text(summary.run.wall_s)}, "
     )
+    name = tag("span", f"run {summary.run.id}", class_="whole")
     return tag(
         "header",
         tag("p", "fleet-sim run report", class_="eyebrow"),
         tag("h1", VERDICTS[summary.run.verdict]),
         tag("ul", *reasons, class_="reasons") if reasons else "",
-        tag("p", where, class_="where"),
+        tag("p", where, name, class_="where"),
         class_=f"verdict {'good' if summary.run.verdict == 'passed' else 'bad'}",
     )
 

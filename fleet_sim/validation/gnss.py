@@ -1,41 +1,17 @@
 """Satellite positioning against published and stated statistics (`gnss.1` to `gnss.7`)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
 
 from fleet_sim.models.arrays import FloatArray, IntArray
-from fleet_sim.models.gnss import CANYON, COVERED, OPEN, STREET, GnssModel, Positions
+from fleet_sim.models.gnss import CANYON, OPEN, STREET
 from fleet_sim.models.gnss_field import Atmosphere
 from fleet_sim.models.gnss_presets import ATM_TAU_S, HOT_S, RECEIVERS, RECEPTION, receiver
-from fleet_sim.models.gnss_reckoning import NO_FIX, RECKONED, SATELLITE
+from fleet_sim.validation._gnss_covered import garage, plot_garage, through_garage, times_to_fix_s
+from fleet_sim.validation._gnss_receivers import FAR_M, build, count
 from fleet_sim.validation.check import Check, Outcome
-
-LAT_DEG = 37.8
-_FAR_M = 12_000.0
-"""Side of the square in which places are drawn: a whole period of the fields."""
-
-
-def build(n: int, seed: int, name: str = "automotive") -> GnssModel:
-    """A model of n vehicles with one receiver."""
-    return GnssModel(
-        (receiver(name),),
-        np.zeros(n, dtype=np.int64),
-        LAT_DEG,
-        np.random.default_rng([seed, 1]),
-        np.random.default_rng([seed, 2]),
-    )
-
-
-def at(x_m: FloatArray, y_m: FloatArray) -> Positions:
-    """The vehicles are at (x, y) [n]."""
-    return lambda idx: (x_m[idx], y_m[idx])
-
-
-def _count(full: int, scale: float, least: int) -> int:
-    return max(least, round(full * scale))
 
 
 def _autocorrelation(series: FloatArray, lags: IntArray) -> FloatArray:
@@ -55,8 +31,8 @@ def _decay(series: FloatArray, dt_s: float, tau_s: float) -> tuple[float, float,
 
 def _atmosphere(scale: float) -> FloatArray:
     """East and north of `b_atm` every 45 s, for 400 τ each in 30 cities at full size."""
-    steps, here, series = _count(8000, scale, 2000), np.zeros(1), []
-    for seed in range(_count(30, scale, 8)):
+    steps, here, series = count(8000, scale, 2000), np.zeros(1), []
+    for seed in range(count(30, scale, 8)):
         atmosphere, found = Atmosphere(np.random.default_rng([seed, 6])), np.empty((steps, 2))
         for k in range(steps):
             atmosphere.step(ATM_TAU_S / 20)
@@ -68,10 +44,10 @@ def _atmosphere(scale: float) -> FloatArray:
 def _noise(scale: float) -> tuple[FloatArray, float]:
     """Unit noise of receivers that are looked at every τ/20: differences of two observations at
     one place and time leave only it."""
-    n, tau_s = 2 * _count(500, scale, 150), receiver("automotive").noise_tau_s
+    n, tau_s = 2 * count(500, scale, 150), receiver("automotive").noise_tau_s
     gps = build(n, 5)
     idx, here, sky = np.arange(n), np.zeros(n), np.full(n, OPEN)
-    found = np.empty((_count(2000, scale, 600), n))
+    found = np.empty((count(2000, scale, 600), n))
     for k in range(len(found)):
         gps.step(tau_s / 20)
         error = gps.observe(idx, here, here, sky).error_m
@@ -107,7 +83,7 @@ def plot_decay(axes: Any) -> None:
 def radii(reception: int, scale: float, name: str = "automotive", dt_s: float = 0.0) -> FloatArray:
     """Horizontal errors at random places and times, in cities of their own fields. `dt_s` above 0:
     the time between epochs is walked in such steps, else it is jumped."""
-    cities, epochs, points = _count(12, scale, 4), _count(1500, scale, 150), 20
+    cities, epochs, points = count(12, scale, 4), count(1500, scale, 150), 20
     found = []
     for seed in range(cities):
         gps, rng = build(points, seed, name), np.random.default_rng([seed, 3])
@@ -116,7 +92,7 @@ def radii(reception: int, scale: float, name: str = "automotive", dt_s: float = 
                 gps.step(dt_s)
             # A part of a day that no whole number of days contains; the shared part is new.
             gps.step(11.37 * ATM_TAU_S)
-            x, y = rng.uniform(0, _FAR_M, (2, points))
+            x, y = rng.uniform(0, FAR_M, (2, points))
             error = gps.observe(np.arange(points), x, y, np.full(points, reception)).error_m
             found.append(np.hypot(*error.T))
     return np.concatenate(found)
@@ -150,12 +126,12 @@ def plot_ceps(axes: Any) -> None:
 
 def whiteness(scale: float) -> Outcome:
     """gnss.3: Ljung-Box, 20 lags, each receiver for itself."""
-    n, seconds, lags = _count(200, scale, 40), 600, 20
+    n, seconds, lags = count(200, scale, 40), 600, 20
     worst = {}
     for name in RECEIVERS:
         gps = build(n, 11, name)
         idx, rng = np.arange(n), np.random.default_rng(12)
-        x, y = rng.uniform(0, _FAR_M, (2, n))
+        x, y = rng.uniform(0, FAR_M, (2, n))
         series = np.empty((seconds, n))
         for k in range(seconds):
             gps.step(1.0)
@@ -178,7 +154,7 @@ def _correlation(a: FloatArray, b: FloatArray) -> float:
 
 def neighbours(scale: float) -> Outcome:
     """gnss.4"""
-    cities, epochs, points = _count(8, scale, 3), _count(300, scale, 100), 50
+    cities, epochs, points = count(8, scale, 3), count(300, scale, 100), 50
     near: tuple[list[FloatArray], list[FloatArray]] = ([], [])
     canyon: list[list[FloatArray]] = [[], [], []]
     regional: list[list[FloatArray]] = [[], []]
@@ -187,13 +163,13 @@ def neighbours(scale: float) -> Outcome:
         idx, half = np.arange(2 * points), np.arange(points)
         for _ in range(epochs):
             gps.step(11.37 * ATM_TAU_S)
-            x, y = rng.uniform(0, _FAR_M, (2, points))
+            x, y = rng.uniform(0, FAR_M, (2, points))
             two = gps.observe(idx, np.append(x, x + 50), np.append(y, y), np.full(2 * points, OPEN))
             near[0].append(two.error_m[:points])
             near[1].append(two.error_m[points:])
             for shared, east in zip(regional, (-50e3, 50e3), strict=True):
                 shared.append(gps.atmosphere.at(np.array([east]), np.zeros(1)))
-        x, y = rng.uniform(0, _FAR_M, (2, 40 * points))
+        x, y = rng.uniform(0, FAR_M, (2, 40 * points))
         for k in range(0, x.size, points):
             here, sky = (x[k : k + points], y[k : k + points]), np.full(points, CANYON)
             passes = []
@@ -222,7 +198,7 @@ def neighbours(scale: float) -> Outcome:
 
 def plot_neighbours(axes: Any) -> None:
     gps, rng = build(4000, 20), np.random.default_rng(4)
-    x, y = rng.uniform(0, _FAR_M, (2, 4000))
+    x, y = rng.uniform(0, FAR_M, (2, 4000))
     apart = np.arange(0.0, 205.0, 5.0)
     sky = np.full(4000, CANYON)
     here, _ = gps.multipath(x, y, sky)
@@ -237,13 +213,13 @@ def geometry(scale: float) -> Outcome:
     """gnss.5: fixes by HDOP in five classes of equal size; drms / HDOP in each."""
     texts, passed = [], True
     for sky, target in enumerate(RECEPTION):
-        epochs, points = _count(1500, scale, 500), 120
+        epochs, points = count(1500, scale, 500), 120
         hdop, square = [], []
         for seed in range(4):
             gps, rng = build(points, seed + 40), np.random.default_rng([seed, 5])
             for _ in range(epochs // 4):
                 gps.step(11.37 * ATM_TAU_S)
-                x, y = rng.uniform(0, _FAR_M, (2, points))
+                x, y = rng.uniform(0, FAR_M, (2, points))
                 fixes = gps.observe(np.arange(points), x, y, np.full(points, sky))
                 hdop.append(gps.hdop[sky])
                 square.append((fixes.error_m**2).sum(axis=1).mean())
@@ -262,111 +238,13 @@ def geometry(scale: float) -> Outcome:
     return Outcome("; ".join(texts), passed)
 
 
-def through_garage(
-    n: int, length_m: float, dt_s: float, name: str = "automotive", corners: int = 0
-) -> Iterator[tuple[float, GnssModel]]:
-    """n vehicles drive `length_m` under a cover at 5 m/s, with left turns evenly spaced; yields
-    distance and model at the entrance and after each step."""
-    gps, rng = build(n, 60, name), np.random.default_rng(61)
-    x, y = rng.uniform(0, _FAR_M, (2, n))
-    gps.track(np.full(n, STREET), at(x, y))
-    covered = np.full(n, COVERED)
-    gps.track(covered, at(x, y))
-    yield 0.0, gps
-    steps, leg_m = round(length_m / (5.0 * dt_s)), length_m / (corners + 1)
-    for k in range(1, steps + 1):
-        angle = np.pi / 2 * ((k - 0.5) * 5.0 * dt_s // leg_m)
-        x, y = x + 5.0 * dt_s * np.cos(angle), y + 5.0 * dt_s * np.sin(angle)
-        gps.step(dt_s)
-        gps.track(covered, at(x, y))
-        yield 5.0 * dt_s * k, gps
-
-
-def _growth(gps: GnssModel, start: FloatArray) -> FloatArray:
-    return np.asarray(np.hypot(*(gps.reckoning.error_m - start).T))
-
-
-def garage(scale: float) -> Outcome:
-    """gnss.6"""
-    n = _count(4000, scale, 800)
-    idx = np.arange(n)
-    here = np.zeros(n)
-    start = np.zeros((n, 2))
-    texts, passed = [], True
-    for distance, gps in through_garage(n, 1000.0, 1.0):
-        if distance == 0.0:
-            start = gps.reckoning.error_m.copy()
-        if distance not in (200.0, 500.0, 1000.0):
-            continue
-        seen = gps.observe(idx, here, here, np.full(n, COVERED))
-        p80 = float(np.percentile(_growth(gps, start), 80)) / distance
-        passed &= abs(p80 - 0.025) <= 0.01 and not (seen.fix == SATELLITE).any()
-        passed &= bool((seen.fix == RECKONED).mean() > 0.9)
-        rms = np.sqrt((seen.error_m**2).sum(axis=1).mean() / (seen.acc_m**2).mean())
-        passed &= abs(rms - 1) <= 0.15
-        texts.append(f"{distance:g} m: 8 of 10 within {p80:.1%}, error/acc_m {rms:.2f}")
-    wound = start
-    for distance, gps in through_garage(n, 480.0, 1.0, corners=11):
-        wound = wound if distance else gps.reckoning.error_m.copy()
-    p80 = float(np.percentile(_growth(gps, wound), 80)) / 480.0
-    texts.append(f"480 m around 11 corners: {p80:.1%}")
-    for _, bare in through_garage(200, 50.0, 1.0, "ublox_m8"):
-        seen = bare.observe(idx[:200], here[:200], here[:200], np.full(200, COVERED))
-        passed &= bool((seen.fix == NO_FIX).all())
-    texts.append("without dead reckoning: no fix")
-    for label, away_s, target, slack in (("hot", 1800.0, 1.5, 0.15), ("cold", HOT_S, 27.0, 1.5)):
-        found = float(np.median(times_to_fix_s(n, away_s, target / 100.0)))
-        passed &= abs(found - target) <= slack
-        texts.append(f"first fix {label}: {found:.2f} s")
-    note = (
-        "The target is applied to a straight, as in a tunnel. Round and round in a garage the "
-        "errors of scale and heading largely cancel, so the error is a smaller share of the way "
-        "driven there; 2.5 % of it would be wrong."
-    )
-    return Outcome("; ".join(texts), bool(passed), note)
-
-
-def times_to_fix_s(n: int, away_s: float, dt_s: float) -> FloatArray:
-    """How long n receivers need for a fix after `away_s` under a cover."""
-    gps = build(n, 70)
-    here = np.zeros(n)
-    gps.track(np.full(n, COVERED), at(here, here))
-    gps.step(away_s)
-    times, sky = np.zeros(n), np.full(n, STREET)
-    gps.track(sky, at(here, here))
-    while gps.reckoning.any_blind:
-        gps.step(dt_s)
-        times[gps.reckoning.blind] += dt_s
-        gps.track(sky, at(here, here))
-    return times
-
-
-def plot_garage(axes: Any) -> None:
-    distance, median, p80, acc = [], [], [], []
-    start = np.zeros((2000, 2))
-    for d, gps in through_garage(2000, 1500.0, 1.0):
-        if d == 0.0:
-            start = gps.reckoning.error_m.copy()
-        grown = _growth(gps, start)
-        distance.append(d)
-        median.append(np.percentile(grown, 50))
-        p80.append(np.percentile(grown, 80))
-        acc.append(np.sqrt((grown**2).mean()))
-    axes.plot(distance, median, label="median")
-    axes.plot(distance, p80, label="8 of 10")
-    axes.plot(distance, acc, label="drms")
-    axes.plot((1000,), (25,), "ko", label="Teltonika: 25 m after 1 km, 8 of 10")
-    axes.set(xlabel="driven without satellites, m", ylabel="growth of the error, m")
-    axes.legend()
-
-
 def any_step(scale: float) -> Outcome:
     """gnss.7"""
-    n, rows = _count(4000, scale, 1000), []
+    n, rows = count(4000, scale, 1000), []
     for dt_s in (0.1, 1.0, 5.0):
         cep50, cep95 = np.percentile(radii(STREET, 0.5 * scale, dt_s=dt_s), (50, 95))
         atmosphere, ends = Atmosphere(np.random.default_rng(80)), []
-        for _ in range(_count(250, scale, 60)):
+        for _ in range(count(250, scale, 60)):
             ends.append(atmosphere.corners)
             for _ in range(round(450.0 / dt_s)):
                 atmosphere.step(dt_s)
