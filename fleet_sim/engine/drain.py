@@ -11,11 +11,12 @@ from fleet_sim.engine.progress import ConsoleSteps
 from fleet_sim.engine.supervisor import Supervisor
 from fleet_sim.engine.watch import Stop, Watch
 
-ACK_DRAIN_S = 15.0
+ACK_DRAIN_S = 30.0
 """Longest wait for acknowledgements after the last message."""
 CLOUD_DRAIN_S = 120.0
-CLOUD_STALLED_S = 15.0
-"""The cloud is given up when it applies nothing more for so long."""
+CLOUD_STALLED_S = 30.0
+"""The cloud is given up when it applies nothing more for so long: more than a cold start takes on a
+busy machine, or what is on its way would be called lost."""
 INTERRUPTED_DRAIN_S = 0.5
 INTERRUPTED_CLOUD_S = 1.5
 """After Ctrl-C everything together must take less than 5 s."""

@@ -45,7 +45,7 @@ class EmbeddedBroker:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def start(self, timeout_s: float = 10.0) -> None:
+    def start(self, timeout_s: float = 60.0) -> None:
         """Start, and wait until it takes connections. `EmbeddedBrokerError` when it does not.
 
         Started again after `stop`, it has the port it had."""

@@ -58,7 +58,8 @@ from fleet_sim.transport import ConnectError, LinkSettings, check_settings, chec
 from fleet_sim.world import City, Share, Simulated, share_out
 from fleet_sim.world.towns import cities_of, fleet_vins
 
-PROBE_SETTLE_S = 5.0
+PROBE_SETTLE_S = 15.0
+"""Longest wait for the API to show what was asked for last."""
 SHARDS = "shards"
 """Folder of the run folder in which each shard writes its ledger while it runs."""
 

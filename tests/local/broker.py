@@ -76,7 +76,7 @@ class Broker:
         for connection in self.connections:
             connection.cut()
         if ends:
-            await asyncio.wait(ends, timeout=2.0)
+            await asyncio.wait(ends, timeout=30.0)
 
     # -- what it saw ------------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ MISSING = {
     "awscrt": None if importlib.util.find_spec("awsiot") else "awsiotsdk is not installed",
 }
 """Why a transport cannot be had here, or None."""
-PATIENCE_S = 10.0
 
 
 class Rig:
@@ -69,7 +68,7 @@ def online(seen: Recorder) -> int:
 
 
 async def soon(condition: Callable[[], object]) -> None:
-    await until(condition, PATIENCE_S)
+    await until(condition)
 
 
 def message(token: int, qos: int = 1, topic: str = "t") -> Message:
@@ -102,7 +101,7 @@ def run(test: Callable[[Rig], Coroutine[Any, Any, None]], *, lingering: bool = F
             yield made
         finally:
             await made.finish()
-        await until(lambda: lingering or not sockets() - before, 4.0)
+        await until(lambda: lingering or not sockets() - before)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         assert not tasks, f"left behind: {tasks}"
         await until(lambda: not [t for t in threading.enumerate() if "aiomqtt" in t.name])

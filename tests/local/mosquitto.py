@@ -47,11 +47,11 @@ class Mosquitto:
         """End it as a crash does: what it had not saved is gone, with its sessions."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None

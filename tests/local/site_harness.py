@@ -32,6 +32,8 @@ from fleet_sim.world.towns import street_network
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE_S = 120.0
+"""How long a page, and a browser on a busy machine, may take for anything."""
 HOUR_MS = 3_600_000
 FRESH_MS = 480_000
 """Beliefs are of this time to come: they must not fade while tests run."""
@@ -137,7 +139,7 @@ class Visit:
     async def js(self, expression: str) -> Any:
         return await self.page.evaluate(expression)
 
-    async def until(self, expression: str, timeout_s: float = 30) -> None:
+    async def until(self, expression: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for an expression of the page's to be true.
 
         Not Playwright's own way, which evaluates in the page: the page's policy forbids that.
@@ -184,6 +186,7 @@ async def visit(
 ) -> AsyncIterator[Visit]:
     """Open the site in a fresh profile. Nothing may have been asked of another machine."""
     context = await browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    context.set_default_timeout(1e3 * PATIENCE_S)
     if before is not None:
         await before(context)
     visited = Visit(await context.new_page())

@@ -47,7 +47,7 @@ def ask(town: tuple[Target, deploy.StackOutputs], path: str, **headers: str) -> 
         town[1].api_url + path, headers={k.replace("_", "-"): v for k, v in headers.items()}
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return Answer(answer.status, answer.headers, answer.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.headers, error.read())
@@ -95,7 +95,7 @@ def test_a_browser_may_revalidate(town: Any) -> None:
             "Access-Control-Request-Headers": "if-none-match",
         },
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert "if-none-match" in answer.headers["Access-Control-Allow-Headers"].lower()
     seen = ask(town, "/health", Origin="https://map.example")
     assert "etag" in seen.headers["Access-Control-Expose-Headers"].lower()

@@ -95,7 +95,7 @@ def api(local_aws: Endpoints) -> Iterator[Any]:
 
 
 def call(api: Any, case: Any) -> requests.Response:
-    answer: requests.Response = case.call_and_validate(base_url=api[1], checks=CHECKS, timeout=20)
+    answer: requests.Response = case.call_and_validate(base_url=api[1], checks=CHECKS, timeout=60)
     return answer
 
 

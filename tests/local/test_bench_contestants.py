@@ -48,7 +48,7 @@ def test_the_command_prints_one_document_and_writes_its_files(tmp_path: Path) ->
     command = [sys.executable, "-m", "fleet_sim", "bench", "engine", "--only", "floor"]
     command += ["--only", "ours-fixed", "--vehicles", "50", "--duration", "1s", "--rounds", "1"]
     command += ["--broker", "embedded", "--json", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert [each["name"] for each in document["measured"]] == ["ours-fixed", "floor"]

@@ -1,15 +1,13 @@
 """The broker of a run is killed and comes back: nothing of QoS 1 is lost, and the storm is seen."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from test_run import run_in
 
 pytest.importorskip("iotcore")
 
@@ -30,18 +28,20 @@ def run(folder: Path, *arguments: str, **values: Any) -> tuple[dict[str, Any], P
     """Summary and folder of a run against the embedded broker."""
     folder.mkdir()
     (folder / "x.yaml").write_text(SCENARIO.format(**values))
-    command = f"{sys.executable} -m fleet_sim run x.yaml --broker embedded --out out"
-    done = subprocess.run(
-        [*command.split(), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=220,
-        check=False,
-    )
+    command = "run x.yaml --broker embedded --out out"
+    done = run_in(folder, *command.split(), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((folder / "out/summary.json").read_text()), folder / "out"
+
+
+def undisturbed(folder: Path, **values: Any) -> tuple[dict[str, Any], Path]:
+    """A run that its machine let have the second it wanted: a standstill of several bunches what
+    the vehicles spread. The third is taken as it is."""
+    for turn in range(3):
+        summary, found = run(folder.with_name(f"{folder.name}-{turn}"), **values)
+        if summary["generator"]["lateness_ms"]["max"] < 1_000:
+            break
+    return summary, found
 
 
 def series(folder: Path, name: str) -> np.ndarray:
@@ -62,9 +62,10 @@ def nothing_lost(summary: dict[str, Any], folder: Path) -> None:
 def test_a_broker_that_is_killed_costs_no_message_and_jitter_spreads_the_return(
     tmp_path: Path,
 ) -> None:
-    size = {"count": 120, "blocks": 4, "duration": 10, "down": 2, "base": 4, "cap": 4}
-    plain, plain_folder = run(tmp_path / "plain", jitter="none", **size)
-    full, full_folder = run(tmp_path / "full", jitter="full", **size)
+    # It is back long before the first of those that wait all the same time.
+    size = {"count": 120, "blocks": 4, "duration": 12, "down": 1, "base": 5, "cap": 5}
+    plain, plain_folder = undisturbed(tmp_path / "plain", jitter="none", **size)
+    full, full_folder = undisturbed(tmp_path / "full", jitter="full", **size)
     for summary, folder in ((plain, plain_folder), (full, full_folder)):
         nothing_lost(summary, folder)
         connected = series(folder, "connected")
@@ -73,8 +74,10 @@ def test_a_broker_that_is_killed_costs_no_message_and_jitter_spreads_the_return(
         attempts = series(folder, "attempts")
         assert summary["metrics"]["reconnects"] == {"count": attempts.sum(), "max": attempts.max()}
         assert "broker down" in [event["text"] for event in summary["events"]]
-    # All 4 s after they were cut; or spread over the 4 s, those of the first two once more.
-    assert plain["metrics"]["reconnects"] == {"count": 120.0, "max": 120.0}
+    # All 5 s after they were cut; or spread over the 5 s, those of the first once more.
+    assert plain["metrics"]["reconnects"]["count"] == 120
+    attempts = series(plain_folder, "attempts")
+    assert (attempts[:-1] + attempts[1:]).max() == 120, "a second may end among them"
     assert full["metrics"]["reconnects"]["max"] < 80
 
 

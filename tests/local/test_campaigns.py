@@ -58,7 +58,7 @@ def call(
         request.url, data or None, dict(request.headers.items()), method=method
     )
     try:
-        with urllib.request.urlopen(sent, timeout=30) as answer:
+        with urllib.request.urlopen(sent, timeout=120) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -143,7 +143,7 @@ class Device:
 
 
 def _load(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         body: bytes = answer.read()
         return body
 
@@ -181,7 +181,7 @@ async def until(
     operator: Caller,
     name: str,
     enough: Callable[[CampaignView], bool],
-    timeout_s: float = 40,
+    timeout_s: float = 120,
 ) -> CampaignView:
     end = time.monotonic() + timeout_s
     while True:
@@ -303,7 +303,7 @@ async def test_a_pause_holds_a_resume_goes_on_and_a_transient_failure_is_tried_a
         assert call(outputs, operator, "POST", "/campaigns/held/pause")[0] == 409
         assert call(outputs, operator, "POST", "/campaigns/held/resume")[0] == 202
         await until(outputs, operator, "held", lambda view: view.in_progress <= 1)
-        await asyncio.wait_for(flaky.reported.wait(), 20)
+        await asyncio.wait_for(flaky.reported.wait(), 120)
         flaky.outcome = GOOD
         seen = await until(outputs, operator, "held", lambda view: view.state == "completed")
     assert (seen.state, seen.waves[0].statuses, seen.retries) == ("completed", {"succeeded": 6}, 1)

@@ -18,7 +18,7 @@ from fleet_sim.engine.embedded import EmbeddedBroker
 broker = EmbeddedBroker(10)
 broker.start()
 print(broker.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -67,4 +67,4 @@ def test_it_ends_with_its_parent_whatever_ended_that(how: signal.Signals) -> Non
         assert not _gone(broker)
         parent.send_signal(how)
         parent.wait()
-    assert _within(5.0, lambda: _gone(broker))
+    assert _within(60.0, lambda: _gone(broker))

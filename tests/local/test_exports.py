@@ -32,7 +32,7 @@ def test_a_scrape_over_http() -> None:
     url = f"http://127.0.0.1:{exporter.port}/metrics"
     try:
         exporter.tell(status())
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             families = text_string_to_metric_families(answer.read().decode())
             values = {s.name: s.value for family in families for s in family.samples}
         taken = f"127.0.0.1:{exporter.port}"
@@ -46,7 +46,7 @@ def test_a_scrape_over_http() -> None:
     assert values["fleet_sim_vehicles"] == 7
     assert values["fleet_sim_latency_seconds_count"] == 100
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(url, timeout=5)
+        urllib.request.urlopen(url, timeout=60)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def manifest(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> id
     return identities.provision(deployed[0], VINS, folder, policy_name=deployed[1].vehicle_policy)
 
 
-def until(look: Callable[[], T], good: Callable[[T], bool], timeout_s: float = 30) -> T:
+def until(look: Callable[[], T], good: Callable[[T], bool], timeout_s: float = 120) -> T:
     end = time.monotonic() + timeout_s
     while not good(found := look()):
         assert time.monotonic() < end, found
@@ -76,7 +76,7 @@ def client(manifest: identities.Manifest, vehicle: int, name: str | None = None)
     context.load_cert_chain(identity.cert_file, identity.key_file)
     return aiomqtt.Client(
         manifest.mqtt_host, manifest.mqtt_port, identifier=name or identity.vin,
-        tls_context=context, timeout=5,
+        tls_context=context, timeout=60,
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def connection(manifest: identities.Manifest, vehicle: int) -> ssl.SSLSocket:
     identity = manifest.identities[vehicle]
     context = ssl.create_default_context(cafile=manifest.ca_file)
     context.load_cert_chain(identity.cert_file, identity.key_file)
-    plain = socket.create_connection((manifest.mqtt_host, manifest.mqtt_port), timeout=10)
+    plain = socket.create_connection((manifest.mqtt_host, manifest.mqtt_port), timeout=60)
     made = context.wrap_socket(plain, server_hostname=manifest.mqtt_host)
     name = identity.vin.encode()
     # MQTT 3.1.1: level 4, clean session, keep-alive 60 s.

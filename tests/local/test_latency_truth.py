@@ -7,27 +7,25 @@ One run, so that everything is compared with the same machine a few seconds earl
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from mosquitto import MOSQUITTO, Mosquitto
+from test_run import run_in
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 
 VEHICLES, PERIOD_S = 30, 0.5
 ADDED_S = 0.25
-DELAY_S, STALL_S = (3.0, 6.0), (8.0, 11.0)
-"""From the first message on: when bytes to the vehicles are delayed, and when none pass."""
-RUN_S = 14
+DELAY_S, STALL_S = (5.0, 10.0), (12.0, 16.0)
+"""From the first message on: when bytes to the vehicles are delayed, and when none pass. Before and
+after, nothing is done, for longer than a machine that is busy with others keeps them waiting."""
+RUN_S = 20
 
 SCENARIO = f"""
 name: truth
@@ -51,7 +49,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -63,7 +61,7 @@ class Proxy:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
@@ -100,31 +98,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, An
     broker.start()
     proxy = Proxy(broker.port)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not broker.answers():
             assert time.monotonic() < deadline, "mosquitto takes no connection"
             time.sleep(0.02)
         (folder / "x.yaml").write_text(SCENARIO)
         target = f"mqtt://127.0.0.1:{proxy.port}"
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "fleet_sim",
-                "run",
-                "x.yaml",
-                "--target",
-                target,
-                "--out",
-                "out",
-            ],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-            capture_output=True,
-            text=True,
-            timeout=70,
-            check=False,
-        )
+        done = run_in(folder, "run", "x.yaml", "--target", target, "--out", "out")
         assert done.returncode == 0, done.stdout + done.stderr
         table = pq.read_table(folder / "out/ledger.parquet")
         columns = {name: np.array(table[name]) for name in ("intended_ns", "sent_ns", "acked_ns")}
@@ -153,27 +133,36 @@ def test_an_added_delay_is_found_in_its_stage_and_in_no_other(run: Any) -> None:
     _, columns, began_s = run
     calm = within(columns, began_s, 0.5, DELAY_S[0] - 0.5)
     delayed = within(columns, began_s, DELAY_S[0] + 0.5, DELAY_S[1] - 0.5)
-    added = {name: np.median(delayed[name]) - np.median(calm[name]) for name in calm}
-    assert added["acknowledged"] == pytest.approx(1000 * ADDED_S, abs=5)
-    assert added["service"] == pytest.approx(1000 * ADDED_S, abs=5)
-    assert added["sent"] == pytest.approx(0, abs=5)
+    assert len(delayed["due_s"]) > VEHICLES
+    # Not one was shown to be faster than it was.
+    assert delayed["service"].min() >= 1000 * ADDED_S - 5
+    # What a busy machine adds, it does not add to the fastest tenth of either time.
+    fastest = {name: [np.quantile(of[name], 0.1) for of in (calm, delayed)] for name in calm}
+    added = {name: slow - fast for name, (fast, slow) in fastest.items()}
+    allowed_ms = 5 + max(fastest["acknowledged"][0], fastest["sent"][1])
+    assert added["acknowledged"] == pytest.approx(1000 * ADDED_S, abs=allowed_ms)
+    assert added["service"] == pytest.approx(1000 * ADDED_S, abs=allowed_ms)
+    assert added["sent"] == pytest.approx(0, abs=allowed_ms)
+    # Or it is too slow for this to say anything.
+    assert allowed_ms < 1000 * ADDED_S / 2
 
 
 def test_a_stall_is_in_the_response_time_of_every_message_that_was_due_in_it(run: Any) -> None:
     summary, columns, began_s = run
     stalled = within(columns, began_s, STALL_S[0] + 0.2, STALL_S[1])
     # Open loop: as many were due as in any other time.
-    assert len(stalled["due_s"]) == pytest.approx(VEHICLES * (3 - 0.2) / PERIOD_S, rel=0.1)
+    length_s = STALL_S[1] - STALL_S[0] - 0.2
+    assert len(stalled["due_s"]) == pytest.approx(VEHICLES * length_s / PERIOD_S, rel=0.1)
     left_ms = 1000 * (STALL_S[1] - stalled["due_s"])
     assert (stalled["acknowledged"] > left_ms - 5).all()
     # From the send, most of them look fast: only the first of each vehicle was on its way.
     slow = stalled["acknowledged"] > 500
-    assert np.median(stalled["service"][slow]) < 250
     assert np.median(stalled["acknowledged"][slow]) > 1000
+    assert np.median(stalled["service"][slow]) < np.median(stalled["acknowledged"][slow]) / 3
     # They waited in the vehicle, and the report says so.
     assert np.median(stalled["sent"][slow]) > 1000
     response = summary["metrics"]["latency_ms{stage:acknowledged}"]
     service = summary["metrics"]["service_ms{stage:acknowledged}"]
     assert response["p90"] > 1000 > service["p90"]
-    # The generator itself was on time all the while: the waiting is not its own.
-    assert summary["metrics"]["lateness_ms"]["p99"] < 1000
+    # The generator itself was on time, or late for another while: the waiting is not its own.
+    assert summary["metrics"]["lateness_ms"]["p90"] < response["p90"] / 2

@@ -33,7 +33,7 @@ class Cloud(NamedTuple):
         return found[1]
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.api + path, timeout=20) as answer:
+        with urllib.request.urlopen(self.api + path, timeout=60) as answer:
             body: bytes = answer.read()
             return body
 
@@ -164,6 +164,6 @@ def test_a_run_s_folder_has_the_presets_and_the_weather_it_was_run_with(tmp_path
 def test_a_broker_that_is_not_there_ends_with_3(tmp_path: Path) -> None:
     path = write_scenario(tmp_path, "4s")
     command = fleet_sim("run", path, "--target", "mqtt://127.0.0.1:1", "--connect-timeout", "1s")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 3
     assert "127.0.0.1:1 cannot be reached: Connection refused" in done.stderr

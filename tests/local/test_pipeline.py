@@ -37,7 +37,7 @@ T = TypeVar("T")
 Deployed = tuple[Target, deploy.StackOutputs]
 
 
-def until(look: Callable[[], T], enough: Callable[[T], bool], timeout_s: float = 20) -> T:
+def until(look: Callable[[], T], enough: Callable[[T], bool], timeout_s: float = 120) -> T:
     """Look until it is enough; the last look when time is up, for the assertion to show."""
     end = time.monotonic() + timeout_s
     while not enough(found := look()) and time.monotonic() < end:
@@ -76,7 +76,7 @@ def connect(manifest: identities.Manifest, vehicle: int, client_id: str = "") ->
         manifest.mqtt_port,
         identifier=client_id or identity.vin,
         tls_context=context,
-        timeout=2,
+        timeout=60,
     )
 
 
@@ -91,7 +91,7 @@ async def publish(
 
 
 def get(outputs: deploy.StackOutputs, path: str) -> bytes:
-    with urllib.request.urlopen(outputs.api_url + path, timeout=20) as answer:
+    with urllib.request.urlopen(outputs.api_url + path, timeout=60) as answer:
         body: bytes = answer.read()
         return body
 
@@ -415,6 +415,6 @@ def test_a_browser_may_ask_first(deployed: Deployed) -> None:
         method="OPTIONS",
         headers={"Origin": "https://map.example", "Access-Control-Request-Method": "GET"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 204
         assert answer.headers["Access-Control-Allow-Origin"] == "*"

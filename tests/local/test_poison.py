@@ -107,7 +107,7 @@ def test_ten_thousand_bad_records_among_fifty_thousand(deployed: Deployed) -> No
     views = collect.vehicles(*deployed, RUN)
     assert {view.applied for view in views.values()} == {f"1-{GOOD // VEHICLES}"}
     found: Counter[str] = Counter()
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while found.total() < BAD and time.monotonic() < end:
         found += refused(deployed)
     expected = Counter(KINDS[number % len(KINDS)] for number in range(BAD))

@@ -19,6 +19,8 @@ from fleet_sim.report.render import render
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
+PATIENCE_MS = 120_000
+"""How long a browser on a busy machine may take for anything."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 COUNTS = """() => [...document.querySelectorAll(".stall")].map(
@@ -38,9 +40,12 @@ def browse(folder: Path, width: int, scheme: Any, look: Any) -> None:
 
     async def whole() -> None:
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            browser = await playwright.chromium.launch(
+                executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE_MS
+            )
             size: Any = {"width": width, "height": 900}
             page = await browser.new_page(viewport=size, color_scheme=scheme)
+            page.set_default_timeout(PATIENCE_MS)
             errors: list[str] = []
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("console", lambda said: errors.append(said.text))

@@ -44,8 +44,27 @@ def connect(manifest: identities.Manifest, vin: str | None, client_id: str) -> a
     """With the certificate of `vin`, under the name `client_id`."""
     return aiomqtt.Client(
         manifest.mqtt_host, manifest.mqtt_port, identifier=client_id,
-        tls_context=tls(manifest, vin), timeout=2, protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=tls(manifest, vin), timeout=60, protocol=aiomqtt.ProtocolVersion.V5,
     )  # fmt: skip
+
+
+async def let_in(manifest: identities.Manifest, vin: str | None, client_id: str) -> bool:
+    """Whether the broker answers a CONNECT with an acceptance; False when it ends the connection.
+    Not by a client: aiomqtt notices some of those ends by its timeout alone."""
+    name = client_id.encode()
+    # MQTT 3.1.1: level 4, clean session, keep-alive 60 s.
+    body = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(name).to_bytes(2) + name
+    try:
+        reader, writer = await asyncio.open_connection(
+            manifest.mqtt_host, manifest.mqtt_port, ssl=tls(manifest, vin)
+        )
+        writer.write(b"\x10" + bytes([len(body)]) + body)
+        answer = await reader.read(4)
+        writer.transport.abort()
+    except (ssl.SSLError, ConnectionError):
+        return False
+    assert answer in (b"", b"\x20\x02\x00\x00"), answer
+    return bool(answer)
 
 
 def telemetry(vin: str, seq: int) -> bytes:
@@ -69,9 +88,8 @@ class TestVehicles:
     async def test_connect_under_their_own_name_only(
         self, manifest: identities.Manifest, certificate: str | None, name: str
     ) -> None:
-        with pytest.raises(aiomqtt.MqttError):
-            async with connect(manifest, certificate, name):
-                pass
+        assert not await let_in(manifest, certificate, name)
+        assert await let_in(manifest, A, A)
 
     @pytest.mark.parametrize(
         "topic",
@@ -129,15 +147,12 @@ class TestVehicles:
         target, outputs = deployed
         vin = "1FSSECA1C0T000003"
         made = identities.provision(target, [vin], tmp_path, policy_name=outputs.vehicle_policy)
-        async with connect(made, vin, vin):
-            pass
+        assert await let_in(made, vin, vin)
         target.client("iot").update_certificate(
             certificateId=made.identities[0].certificate_arn.rpartition("/")[2],
             newStatus="REVOKED",
         )
-        with pytest.raises(aiomqtt.MqttError):
-            async with connect(made, vin, vin):
-                pass
+        assert not await let_in(made, vin, vin)
 
 
 def records(deployed: Deployed) -> list[dict[str, Any]]:

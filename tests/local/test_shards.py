@@ -41,13 +41,27 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def start(
-    folder: Path, broker: Mosquitto, *options: str, duration: str, period: str = "1s"
+    folder: Path,
+    broker: Mosquitto,
+    *options: str,
+    duration: str,
+    period: str = "1s",
+    judged: bool = False,
 ) -> "subprocess.Popen[str]":
     text = SCENARIO.replace("DURATION", duration).replace("PERIOD", period)
     (folder / "shared.yaml").write_text(text)
     target = f"mqtt://127.0.0.1:{broker.port}"
     return subprocess.Popen(
-        fleet_sim("run", "shared.yaml", "--target", target, "--out", folder / "run", *options),
+        fleet_sim(
+            "run",
+            "shared.yaml",
+            "--target",
+            target,
+            "--out",
+            folder / "run",
+            *options,
+            judged=judged,
+        ),
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -58,15 +72,15 @@ def start(
 
 
 def wait_for_phases(folder: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         log = folder / "run" / "log.jsonl"
         if log.exists() and b'"event":"phases"' in log.read_bytes():
-            time.sleep(2.0)
+            time.sleep(4.0)
             return
         time.sleep(0.1)
-    raise AssertionError("the run did not begin within 60 s")
+    raise AssertionError("the run did not begin within 240 s")
 
 
 def shards_of(process: "subprocess.Popen[str]") -> list[int]:
@@ -87,11 +101,11 @@ def shards_of(process: "subprocess.Popen[str]") -> list[int]:
 def test_a_killed_shard_is_lost_load_and_the_other_one_finishes(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    process = start(tmp_path, broker, "--shards", "2", duration="8s")
+    process = start(tmp_path, broker, "--shards", "2", duration="15s")
     wait_for_phases(tmp_path, process)
     _, second = shards_of(process)
     os.kill(second, signal.SIGKILL)
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 4, output
     assert "shard 2 of 2 died, with 200 vehicles: killed by signal 9" in output
     summary = summary_of(tmp_path / "run")
@@ -101,11 +115,11 @@ def test_a_killed_shard_is_lost_load_and_the_other_one_finishes(
     assert "its 200 vehicles" in first
     assert "were not offered" in first
     survivor, dead = summary.generator.shards
-    assert (survivor.vehicles, survivor.connected, survivor.messages) == (200, 200, 200 * 8)
+    assert (survivor.vehicles, survivor.connected, survivor.messages) == (200, 200, 200 * 15)
     assert survivor.died == ""
     assert "SIGKILL" in dead.died
-    assert 0 < dead.messages < 200 * 8
-    assert summary.generator.not_offered == 200 * 8 - dead.messages
+    assert 0 < dead.messages < 200 * 15
+    assert summary.generator.not_offered == 200 * 15 - dead.messages
     audit = summary.audit
     assert audit is not None
     assert (audit.lost, audit.unexplained, audit.unsent) == (0, 0, 0)
@@ -122,7 +136,7 @@ def test_ctrl_c_reaches_every_shard_and_the_report_is_written(
     process = start(tmp_path, broker, "--shards", "2", duration="120s")
     wait_for_phases(tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 130, output
     summary = summary_of(tmp_path / "run")
     assert summary.run.verdict == "interrupted"
@@ -138,9 +152,9 @@ def test_more_than_a_process_can_do_ends_soon_and_passes_nothing(
 ) -> None:
     process = start(
         tmp_path, broker, "--vehicles", "4000", "--set", "city.generate.blocks=[14, 14]",
-        duration="10m", period="50ms",
+        duration="10m", period="50ms", judged=True,
     )  # fmt: skip
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 4, output
     summary = summary_of(tmp_path / "run")
     first = summary.run.reasons[0]
@@ -182,7 +196,7 @@ async def test_connections_come_from_the_source_addresses_in_turn() -> None:
     )
     for i in range(4):
         transport.open(i)
-    await asyncio.wait_for(every.wait(), 10)
+    await asyncio.wait_for(every.wait(), 60)
     await transport.close(1.0)
     server.close()
     assert sorted(peers[:4]) == ["127.0.3.1", "127.0.3.1", "127.0.3.2", "127.0.3.2"]

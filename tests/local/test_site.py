@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Route, async_playwright
-from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, visit
+from site_harness import ARGUMENTS, CHROMIUM, PATIENCE_S, Town, Visit, says, town, visit
 
 from fleet_sim.cloud import deploy
 from fleet_sim.cloud.target import Target
@@ -23,7 +23,9 @@ MOVES = 120
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        running = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=1e3 * PATIENCE_S
+        )
         yield running
         await running.close()
 
@@ -331,7 +333,7 @@ class TestServing:
 def _get(url: str) -> http.client.HTTPResponse:
     where = urlsplit(url)
     assert where.hostname is not None
-    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=10)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
     connection.request("GET", where.path)
     answer = connection.getresponse()
     answer.read()

@@ -11,7 +11,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from playwright.async_api import Browser, BrowserContext, Route, async_playwright
-from site_harness import ARGUMENTS, CHROMIUM, Town, Visit, says, town, visit
+from site_harness import ARGUMENTS, CHROMIUM, PATIENCE_S, Town, Visit, says, town, visit
 
 from fleet_sim.cloud import deploy, stacks
 from fleet_sim.cloud.target import Target
@@ -39,7 +39,9 @@ PHONE = {
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        running = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=1e3 * PATIENCE_S
+        )
         yield running
         await running.close()
 
@@ -135,13 +137,13 @@ async def test_dark_and_light_follow_the_system_or_the_button(
         await page.until("window.fleetSim")
         light, land = await page.js(colour), await page.js(drawn)
         await page.page.emulate_media(color_scheme="dark")
-        assert await page.js(colour) != light
+        await page.until(f"{colour} !== '{light}'")
         await page.until(f"{drawn} !== '{land}'")
         button = page.page.locator("#theme")
         await button.click()
         assert await button.inner_text() == "Theme: light"
-        assert await page.js(colour) == light
-        assert await page.js(drawn) == land
+        await page.until(f"{colour} === '{light}'")
+        await page.until(f"{drawn} === '{land}'")
         await page.page.reload()
         await page.until("window.fleetSim")
         assert await page.js(colour) == light  # it remembers
@@ -219,6 +221,13 @@ async def test_trends_of_all_streets_and_of_one(
     items = trend_item(ALL_STREETS, index), trend_item(street, StreetTrend(street, "UTC", one))
     dynamodb = target.client("dynamodb")
     table = stacks.outputs(target, deploy.stack_name(target, "trends"))["TrendsTable"]
+    # Ten minutes past the hour it would clear the table of what no archive speaks of.
+    function = target.client("lambda").get_function_configuration(
+        FunctionName=outputs.trends_function
+    )
+    events = target.client("events")
+    [hourly] = events.list_rule_names_by_target(TargetArn=function["FunctionArn"])["RuleNames"]
+    events.disable_rule(Name=hourly)
     for made in items:
         dynamodb.put_item(TableName=table, Item=made)
     try:
@@ -235,6 +244,7 @@ async def test_trends_of_all_streets_and_of_one(
             assert (await Axe().run(page.page)).violations_count == 0
             assert page.complaints == []
     finally:
+        events.enable_rule(Name=hourly)
         for made in items:
             dynamodb.delete_item(TableName=table, Key={"street": made["street"]})
 

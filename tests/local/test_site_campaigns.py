@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from playwright.async_api import Browser, async_playwright
-from site_harness import ARGUMENTS, CHROMIUM, Visit, says, visit
+from site_harness import ARGUMENTS, CHROMIUM, PATIENCE_S, Visit, says, visit
 from test_campaigns import Caller, Deployed, call, new_caller
 
 from fleet_sim.cloud import identities
@@ -22,7 +22,9 @@ SOMEWHERE = "https://s3.us-east-1.amazonaws.com/none/a.img"
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        running = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=1e3 * PATIENCE_S
+        )
         yield running
         await running.close()
 

@@ -66,7 +66,7 @@ class LocalAws:
             raise LocalAwsError("the local AWS is not started")
         return self._endpoints
 
-    def start(self, timeout_s: float = 60) -> Endpoints:
+    def start(self, timeout_s: float = 120) -> Endpoints:
         """Starts the child and returns once every API and the MQTT listener accept connections.
 
         Raises `LocalAwsError` with the end of the child's log when it exits or is not ready within

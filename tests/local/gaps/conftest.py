@@ -16,7 +16,7 @@ from fleet_sim.cloud.local.gaps import GAPS, SKIP_VARIABLE
 def gap_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GapAws]:
     """Ours. Its shortest keep-alive and its metrics' minute are a second: a test outwaits them."""
     quick = {"FLEET_SIM_LOCAL_KEEP_ALIVE_MIN_S": "1", "FLEET_SIM_LOCAL_METRIC_MINUTE_S": "1"}
-    yield from _running(tmp_path_factory, 10.0, quick)
+    yield from _running(tmp_path_factory, 60.0, quick)
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,7 @@ def test_a_property_reaches_its_service(aws: GapAws, stack: dict[str, str], name
 
 def call(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
     request = urllib.request.Request(url, method=method, headers=headers)
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.status, dict(answer.headers), answer.read().decode()
 
 

@@ -63,7 +63,7 @@ def _policy(statement: dict[str, Any]) -> str:
 def get(aws: GapAws, path: str, **headers: str) -> tuple[int, str]:
     where = urllib.parse.urlsplit(aws.endpoints.gateway_url)
     assert where.hostname is not None
-    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=10)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     body = answer.read().decode()

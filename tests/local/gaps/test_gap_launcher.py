@@ -25,7 +25,7 @@ from fleet_sim.cloud.local import LocalAws
 local = LocalAws(Path(sys.argv[1]))
 endpoints = local.start()
 print(endpoints.pid, endpoints.gateway_url, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -81,7 +81,7 @@ def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_until_gone(int(pid), within_s=2)
+    wait_until_gone(int(pid), within_s=60)
     assert not (tmp_path / "tmp").exists()
     assert LocalAws.attach(tmp_path) is None
 
@@ -105,7 +105,7 @@ def test_one_that_keeps_running_is_found_and_stopped(tmp_path: Path) -> None:
             LocalAws(tmp_path).start()
         with_a_lambda_worker(endpoints.gateway_url)
         assert LocalAws.stop_running(tmp_path) is True
-        wait_until_gone(endpoints.pid, within_s=1)
+        wait_until_gone(endpoints.pid, within_s=60)
         assert LocalAws.attach(tmp_path) is None
         assert not (tmp_path / "tmp").exists()
     finally:
@@ -142,8 +142,10 @@ def test_a_worker_of_a_killed_child_is_stopped_too(tmp_path: Path) -> None:
     pid = local.start().pid
     with_a_lambda_worker(local.endpoints.gateway_url)
     os.kill(pid, signal.SIGKILL)
-    time.sleep(0.1)
-    assert not local.alive()
+    until = time.monotonic() + 60
+    while local.alive():
+        assert time.monotonic() < until, "it outlives SIGKILL"
+        time.sleep(0.02)
     local.stop()
     assert group_members(pid) == []
 

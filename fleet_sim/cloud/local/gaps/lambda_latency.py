@@ -31,8 +31,9 @@ import msgspec
 from fleet_sim.cloud.local.gaps import _lambda_bootstrap, _seam
 
 _INIT_FAILED = "Worker init failed: "
-_LOG_WAIT_S = 1.0
-"""How long the output of a finished invocation may take to arrive; it is already in a pipe."""
+_LOG_WAIT_S = 10.0
+"""How long the output of a finished invocation may take to arrive. It is already in a pipe; the
+thread that reads it may have to wait for a processor."""
 
 
 class Died(RuntimeError):  # noqa: N818 - what happened to the process, not an error class of ours
