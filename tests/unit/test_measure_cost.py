@@ -168,7 +168,7 @@ def test_a_saving_is_the_difference_of_two_bills() -> None:
         ({"messages_per_s": 1_000_001}, "publish requests per second per connection"),
         ({"messages_per_s": 20_001, "vehicles": 20_001}, "(vehicles)"),
         ({"api_per_s": 10_001}, "API Gateway"),
-        ({"messages_per_s": 330_000, "stream": "on_demand"}, "on-demand write"),
+        ({"messages_per_s": 16_500_000, "stream": "on_demand"}, "on-demand write"),
         ({"messages_per_s": 10_000, "lambda_ms": 60_000.0}, "concurrent executions"),
     ],
 )
@@ -190,6 +190,21 @@ def test_a_million_vehicles_in_frankfurt_need_more_shards_than_there_are() -> No
     hit = {need.quota for need in needs(work, "eu-central-1") if need.hit}
     assert "Kinesis: shards per account" in hit
     assert "Kinesis: shards per account" not in {n.quota for n in needs(work, US) if n.hit}
+
+
+def test_kinesis_takes_more_on_demand_in_three_regions() -> None:
+    work = change(messages_per_s=330_000, stream="on_demand")
+
+    for region, hit in ((US, False), ("eu-west-1", False), ("eu-central-1", True)):
+        (need,) = [n for n in needs(work, region) if "on-demand write" in n.quota]
+        assert need.hit == hit
+
+
+def test_a_quotation_is_of_a_figure_that_was_compared_with_one() -> None:
+    table = Path(measure.__file__).parent / "cost" / "prices.yaml"
+    for name, entry in yaml.safe_load(table.read_text())["figures"].items():
+        assert set(entry.get("quoted", {})) <= set(entry["seen"]) <= set(regions()), name
+        assert all(entry.get("quoted", {}).values()), name
 
 
 def test_an_unknown_region_is_refused_with_those_there_are() -> None:

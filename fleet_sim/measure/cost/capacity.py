@@ -8,7 +8,8 @@ from fleet_sim.measure.cost.workload import IOT_UNIT, TOPIC_BYTES, Workload
 
 CONNECT_WITHIN_S = 600.0
 """In which a whole fleet should be able to come back after an outage."""
-MANY_SHARDS = ("us-east-1", "us-west-2", "eu-west-1")
+LARGE = ("us-east-1", "us-west-2", "eu-west-1")
+"""Regions in which Kinesis gives an account more."""
 PARALLELIZATION = 10
 """Most batches of one shard at once."""
 
@@ -107,13 +108,16 @@ def needs(work: Workload, region: str) -> list[Need]:
         ),
         _need("API Gateway: requests per second per account", work.api_per_s, 10_000, _GATEWAY),
     ]
+    large = region in LARGE
     if work.stream == "provisioned":
-        default = 20_000 if region in MANY_SHARDS else 1_000
-        note = "" if region in MANY_SHARDS else "1,000 or 6,000, by region"
+        note = "" if large else "1,000 or 6,000, by region"
+        default = 20_000 if large else 1_000
         found.append(_need("Kinesis: shards per account", shards, default, _KINESIS, note))
     else:
         written = work.messages_per_s * work.record_bytes / 1024**2
-        found.append(_need("Kinesis: on-demand write throughput (MB/s)", written, 200, _KINESIS))
+        quota = "Kinesis: on-demand write throughput (MB/s)"
+        note = "a new stream begins with 4"
+        found.append(_need(quota, written, 10_000 if large else 200, _KINESIS, note))
     return sorted(found, key=lambda need: -need.needed / need.default)
 
 
