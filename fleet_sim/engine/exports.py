@@ -25,7 +25,12 @@ class Figure(NamedTuple):
 GAUGES = (
     Figure("vehicles", "1", "Vehicles of the run", lambda s: s.vehicles),
     Figure("vehicles_connected", "1", "Vehicles that are online", lambda s: s.connected),
-    Figure("vehicles_reachable", "1", "Vehicles whose radio link is there", lambda s: s.reachable),
+    Figure(
+        "vehicles_reachable",
+        "1",
+        "Vehicles whose radio link has been there for 10 s",
+        lambda s: s.reachable,
+    ),
     Figure("vehicles_driving", "1", "Vehicles that drive or search", lambda s: s.driving),
     Figure("messages_in_flight", "1", "Messages not yet acknowledged", lambda s: s.in_flight),
     Figure("messages_stored", "1", "Messages that wait in vehicles", lambda s: s.stored),

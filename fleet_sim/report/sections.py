@@ -231,7 +231,10 @@ def _stories(summary: Summary) -> Html:
 
 
 def parking_map(run: RunFolder) -> Html:
-    score = run.summary.accuracy
+    score, audit = run.summary.accuracy, run.summary.audit
+    if isinstance(run.city, str) and audit is not None and audit.archived is None:
+        sentence = "A broker alone has no parking map: this run had no cloud behind it."
+        return section("map", "Parking map against the truth", missing(sentence))
     drawn = missing(run.city) if isinstance(run.city, str) else city.figure(run.city, run.history)
     if score is None:
         figures = missing("The map was not compared with the truth.")

@@ -160,6 +160,16 @@ def test_a_missing_file_is_a_sentence(run: Path, file: str, sentence: str) -> No
     assert sentence in rendered(run)[1].text
 
 
+def test_a_broker_alone_has_no_map(run: Path) -> None:
+    (run / "map.json").unlink()
+    audit = from_json((run / "summary.json").read_bytes()).audit
+    assert audit is not None
+    change(run, audit=msgspec.structs.replace(audit, archived=None, applied=None), accuracy=None)
+    text = rendered(run)[1].text
+    assert "A broker alone has no parking map" in text
+    assert "The map was not compared" not in text
+
+
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
