@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +55,9 @@ class EmbeddedBroker:
                 "--broker embedded: iotcore is not installed (allowed: pip install iotcore)"
             )
         if not self.port:
-            self.port = _free_port(self.host)
+            held = _held(self.host)
+            self.port = held.getsockname()[1]
+            weakref.finalize(self, held.close)
         self._folder = tempfile.TemporaryDirectory(prefix="fleet-sim-broker-")
         config = Path(self._folder.name) / "rumqttd.toml"
         config.write_text(configuration(self.host, self.port, self._connections))
@@ -139,10 +142,13 @@ dynamic_filters = true
 """
 
 
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+def _held(host: str) -> socket.socket:
+    """A free port, which stays ours while the broker is down: the system may give it to nobody
+    else, nor to a vehicle that tries to connect, and would then meet itself."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the broker binds it, too
+    held.bind((host, 0))
+    return held
 
 
 def _end_with(parent: IO[bytes]) -> None:

@@ -27,7 +27,7 @@ BASE_MB, VEHICLE_KB, MESSAGE_B = 110.0, 24.0, 200.0
 schedule: 35 bytes in the ledger, the rest while the audit sorts and compares (assumption)."""
 MAX_SHARDS = 256
 MAX_SOURCES = 4096
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
 CLOCK_ALLOWED_S = 2.0
 """Latencies from this machine's clock to the cloud's are wrong by their offset, which HTTP dates
 tell to within a second."""
@@ -289,8 +289,8 @@ def check_clock(api_url: str | None) -> None:
 
 
 def clock_offset_s(api_url: str) -> float | None:
-    """How far the API's clock is ahead of this one, by the `Date` of its answers, to within a
-    second; None where it does not tell."""
+    """How far the API's clock is surely ahead of this one, by the `Date` of its answers, to within
+    a second; None where it does not tell."""
     url = urllib.parse.urlsplit(api_url)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.netloc, timeout=TIMEOUT_S)
@@ -307,4 +307,6 @@ def clock_offset_s(api_url: str) -> float | None:
         return None
     told = email.utils.parsedate_to_datetime(date).timestamp()
     # The header leaves out the fraction of its second.
-    return told + 0.5 - (before + after) / 2
+    offset_s = told + 0.5 - (before + after) / 2
+    # Said at any time between: a busy machine's late answer is not another clock.
+    return math.copysign(max(0.0, abs(offset_s) - (after - before) / 2), offset_s)

@@ -4,9 +4,19 @@ import getpass
 import shutil
 import socket
 import subprocess
+import weakref
 from pathlib import Path
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+def held_port() -> tuple[socket.socket, int]:
+    """A port of 127.0.0.1 that mosquitto can listen on, and nobody else gets from the system for as
+    long as the socket is open."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # mosquitto sets it, too
+    held.bind(("127.0.0.1", 0))
+    return held, held.getsockname()[1]
 
 
 class Mosquitto:
@@ -17,8 +27,8 @@ class Mosquitto:
 
     def __init__(self, folder: Path, options: str = "", head: str = "") -> None:
         self.host = "127.0.0.1"
-        with socket.create_server((self.host, 0)) as free:
-            self.port = free.getsockname()[1]
+        held, self.port = held_port()
+        weakref.finalize(self, held.close)
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
             f"{head}user {getpass.getuser()}\n"

@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,9 +90,17 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Any, float]]:
-    """Summary, columns of the ledger, and when the first message went by."""
-    folder = tmp_path_factory.mktemp("truth")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Any, float]:
+    """Summary, columns of the ledger, and when the first message went by: of a run that its machine
+    let have the second it wanted, or of the third."""
+    for _ in range(3):
+        found = one_run(tmp_path_factory.mktemp("truth"))
+        if found[0]["generator"]["lateness_ms"]["max"] < 1_000:
+            break
+    return found
+
+
+def one_run(folder: Path) -> tuple[dict[str, Any], Any, float]:
     # One message in flight a vehicle: whatever is due in a stall waits in the vehicle.
     broker = Mosquitto(folder, options="max_inflight_messages 1")
     broker.start()
@@ -109,18 +117,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, An
         table = pq.read_table(folder / "out/ledger.parquet")
         columns = {name: np.array(table[name]) for name in ("intended_ns", "sent_ns", "acked_ns")}
         summary = json.loads((folder / "out/summary.json").read_text())
-        yield summary, columns, proxy.began_s
+        return summary, columns, proxy.began_s
     finally:
         proxy.close()
         broker.stop()
 
 
 def within(columns: Any, began_s: float, low_s: float, high_s: float) -> dict[str, Any]:
-    """Latencies in ms of messages that were due then, and when (s after the first)."""
+    """Latencies in ms of messages that were due then and acknowledged by then, and when they were
+    due (s after the first)."""
     due_s = columns["intended_ns"] / 1e9 - began_s
-    rows = (due_s >= low_s) & (due_s < high_s)
+    acked_s = columns["acked_ns"] / 1e9 - began_s
+    assert (columns["acked_ns"] != 0).all()
+    rows = (due_s >= low_s) & (acked_s < high_s)
     due, sent, acked = (columns[f"{name}_ns"][rows] for name in ("intended", "sent", "acked"))
-    assert (acked != 0).all()
     return {
         "due_s": due_s[rows],
         "sent": (sent - due) / 1e6,
@@ -131,8 +141,9 @@ def within(columns: Any, began_s: float, low_s: float, high_s: float) -> dict[st
 
 def test_an_added_delay_is_found_in_its_stage_and_in_no_other(run: Any) -> None:
     _, columns, began_s = run
-    calm = within(columns, began_s, 0.5, DELAY_S[0] - 0.5)
-    delayed = within(columns, began_s, DELAY_S[0] + 0.5, DELAY_S[1] - 0.5)
+    # What was acknowledged before its end had to pass in it.
+    calm = within(columns, began_s, 0.5, DELAY_S[0])
+    delayed = within(columns, began_s, DELAY_S[0], DELAY_S[1])
     assert len(delayed["due_s"]) > VEHICLES
     # Not one was shown to be faster than it was.
     assert delayed["service"].min() >= 1000 * ADDED_S - 5
@@ -149,7 +160,8 @@ def test_an_added_delay_is_found_in_its_stage_and_in_no_other(run: Any) -> None:
 
 def test_a_stall_is_in_the_response_time_of_every_message_that_was_due_in_it(run: Any) -> None:
     summary, columns, began_s = run
-    stalled = within(columns, began_s, STALL_S[0] + 0.2, STALL_S[1])
+    stalled = within(columns, began_s, STALL_S[0] + 0.2, 1e9)
+    stalled = {name: of[stalled["due_s"] < STALL_S[1]] for name, of in stalled.items()}
     # Open loop: as many were due as in any other time.
     length_s = STALL_S[1] - STALL_S[0] - 0.2
     assert len(stalled["due_s"]) == pytest.approx(VEHICLES * length_s / PERIOD_S, rel=0.1)
@@ -158,7 +170,8 @@ def test_a_stall_is_in_the_response_time_of_every_message_that_was_due_in_it(run
     # From the send, most of them look fast: only the first of each vehicle was on its way.
     slow = stalled["acknowledged"] > 500
     assert np.median(stalled["acknowledged"][slow]) > 1000
-    assert np.median(stalled["service"][slow]) < np.median(stalled["acknowledged"][slow]) / 3
+    quarter = {name: np.quantile(of[slow], 0.25) for name, of in stalled.items()}
+    assert quarter["service"] < quarter["acknowledged"] / 3
     # They waited in the vehicle, and the report says so.
     assert np.median(stalled["sent"][slow]) > 1000
     response = summary["metrics"]["latency_ms{stage:acknowledged}"]

@@ -1,7 +1,6 @@
 """Who is let in, and what is said to those who are not: by mosquitto, which others wrote."""
 
 import asyncio
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mosquitto import MOSQUITTO, Mosquitto
+from mosquitto import MOSQUITTO, Mosquitto, held_port
 from test_transport_tls import DAY, NOW, issue, pairs, pem, vehicle
 from transport_bench import Bench, on_both_loops, until
 
@@ -26,17 +25,12 @@ NOBODY_LISTENS = 0x10
 """Taken, and nobody has subscribed to it (MQTT 5, 3.4.2.1)."""
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
 class Ports:
     """One mosquitto: in the clear with passwords, TLS with certificates, and WebSockets."""
 
     def __init__(self, folder: Path) -> None:
-        self.tls, self.late, self.websocket = free_port(), free_port(), free_port()
+        self.held, ports = zip(*(held_port() for _ in range(3)), strict=True)
+        self.tls, self.late, self.websocket = ports
         (folder / "acl").write_text("pattern write fleet/%u/telemetry\n")
         password = MOSQUITTO.replace("/sbin/", "/bin/") if MOSQUITTO else ""
         subprocess.run(
@@ -80,6 +74,8 @@ def ports() -> Iterator[Ports]:
         asyncio.run(all_open())
         yield made
         made.broker.stop()
+        for held in made.held:
+            held.close()
 
 
 def own(name: str) -> Tls:

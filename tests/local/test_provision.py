@@ -1,10 +1,9 @@
 """`provision`, then `run`, as a user does it: a certificate a vehicle at a broker of one's own."""
 
-import socket
 from pathlib import Path
 
 import pytest
-from mosquitto import MOSQUITTO, Mosquitto
+from mosquitto import MOSQUITTO, Mosquitto, held_port
 from test_run import run_in, summary_of, write_scenario
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
@@ -21,8 +20,7 @@ mqtt:
 def test_identities_are_made_once_and_used_by_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    held, port = held_port()
     target = f"mqtts://127.0.0.1:{port}"
     made = run_in(
         tmp_path, "provision", "--target", target, "--vehicles", 4, "--broker-out", "broker"
@@ -47,6 +45,7 @@ def test_identities_are_made_once_and_used_by_runs(
         done = run_in(tmp_path, "run", path, "--target", target)
     finally:
         broker.stop()
+        held.close()
     assert done.returncode == 0, done.stdout + done.stderr
     # The scenario has ten vehicles in two groups: the eight of the first, of which four were known.
     now = {path.name: path.read_bytes() for path in folder.glob("0FS*.pem")}

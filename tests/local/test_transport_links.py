@@ -7,6 +7,7 @@ import time
 import mqtt5
 import pytest
 from broker import Broker, Connection
+from mosquitto import held_port
 from transport_bench import Bench, message, on_both_loops, until
 
 from fleet_sim.transport import Tls
@@ -44,16 +45,17 @@ async def test_without_connack_the_attempt_times_out_and_is_tried_again(bench: B
 
 @on_both_loops
 async def test_a_broker_that_is_not_there_is_counted(bench: Bench) -> None:
-    port = bench.broker.port
     await bench.broker.stop()
+    held, bench.broker.port = held_port()
     transport = bench.transport()
     transport.open(0)
     await until(lambda: transport.failures.total() >= 2)
     assert len(transport.failures) == 1
     assert "refused" in next(iter(transport.failures)) or "failed" in next(iter(transport.failures))
-    bench.broker = Broker()
+    port, bench.broker = bench.broker.port, Broker()
     await bench.broker.start(port=port)
     await until(lambda: transport.online == 1)
+    held.close()
 
 
 @on_both_loops

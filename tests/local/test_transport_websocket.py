@@ -1,7 +1,6 @@
 """MQTT over WebSocket: against a scripted broker on the library's server side, mosquitto."""
 
 import asyncio
-import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import cast
 
 import pytest
 from broker import Connection
-from mosquitto import MOSQUITTO, Mosquitto
+from mosquitto import MOSQUITTO, Mosquitto, held_port
 from test_transport_tls import at_server, vehicle
 from transport_bench import Bench, message, on_both_loops, until
 from websockets.frames import Frame, Opcode
@@ -213,8 +212,7 @@ async def test_what_ends_an_open_websocket_is_counted(bench: Bench, what: str) -
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 @on_both_loops
 async def test_against_mosquitto(bench: Bench) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    held, port = held_port()
     with tempfile.TemporaryDirectory() as folder:
         options = f"listener {port} 127.0.0.1\nprotocol websockets"
         broker = Mosquitto(Path(folder), options)
@@ -232,3 +230,4 @@ async def test_against_mosquitto(bench: Bench) -> None:
             assert not [reason for reason in transport.failures if "WebSocket" in reason]
         finally:
             broker.stop()
+            held.close()

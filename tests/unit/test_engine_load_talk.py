@@ -14,7 +14,7 @@ ORDER = Order(run="0load-x", vehicles=1, process=0)
 def test_a_line_that_is_no_answer_is_passed_on_and_the_end_is_heard(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(load_talk, "START_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(load_talk, "START_TIMEOUT_S", 60.0)
     with pytest.raises(VehiclesError, match="their process has ended"):
         VehiclesProcess(ORDER, ("sh", "-c", "read order; echo a library says hello"))
     assert "a library says hello" in capfd.readouterr().err

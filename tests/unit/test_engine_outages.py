@@ -69,6 +69,9 @@ async def test_a_run_that_ends_within_a_fault_has_its_broker_back() -> None:
     stage = Stage()
     text = TEXT.replace("for: 2s", "for: 19s")
     task = asyncio.create_task(faults(stage, text).run(cast(Any, stage)))
+    async with asyncio.timeout(60):
+        while len(stage.calls) < 3:  # noqa: ASYNC110 - the stage tells nobody
+            await asyncio.sleep(0.005)
     await asyncio.sleep(0.05)  # it waits in the second fault, the stage does not go on
     assert len(stage.calls) == 3
     task.cancel()
