@@ -24,6 +24,7 @@ GAPS = (
     "lambda_scaling",
     "lambda_metrics",
     "queue_mapping",
+    "dynamodb_reads",
     "alarms",
     "iam_actions",
     "rule_actions",
