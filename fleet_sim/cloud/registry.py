@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -19,7 +20,13 @@ import msgspec
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.target import Target
 from fleet_sim.contract import SpotRegistry, StreetNetwork, counters
-from fleet_sim.contract.registry import REGISTRY_KEY, SPOT_CELL_RESOLUTION, STREETS_KEY
+from fleet_sim.contract.registry import (
+    CELLS_KEY,
+    REGISTRY_KEY,
+    SPOT_CELL_RESOLUTION,
+    STREETS_KEY,
+    SpotCells,
+)
 from fleet_sim.contract.tables import new_spot
 
 _BATCH = 25
@@ -49,6 +56,12 @@ def upload(
     `RegistryError`.
     """
     _put(target, outputs, REGISTRY_KEY, registry)
+    cell_of = {
+        spot.id: h3.latlng_to_cell(spot.lat, spot.lon, SPOT_CELL_RESOLUTION)
+        for spot in registry.spots
+    }
+    # Before the streets: the API looks for new cells when there are new streets.
+    _put(target, outputs, CELLS_KEY, SpotCells(registry.city, Counter(cell_of.values())))
     if streets is None:
         target.client("s3").delete_object(Bucket=outputs.data_bucket, Key=STREETS_KEY)
     else:
@@ -56,7 +69,7 @@ def upload(
     items = {
         spot.id: new_spot(
             spot.id,
-            h3.latlng_to_cell(spot.lat, spot.lon, SPOT_CELL_RESOLUTION),
+            cell_of[spot.id],
             spot.lat,
             spot.lon,
             spot.street,

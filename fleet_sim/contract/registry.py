@@ -2,7 +2,8 @@
 
 It is one gzip JSON object in the data bucket under `registry/spots.json.gz`, read by the telemetry
 processor and by the upload that seeds the spots table. Beside it, under
-`registry/streets.json.gz`, is the network of streets, which the API walks and draws.
+`registry/streets.json.gz`, is the network of streets, which the API walks and draws, and under
+`registry/cells.json.gz` how many stalls each cell has, so that the API reads none in vain.
 """
 
 from typing import Annotated
@@ -11,6 +12,7 @@ import msgspec
 
 REGISTRY_KEY = "registry/spots.json.gz"
 STREETS_KEY = "registry/streets.json.gz"
+CELLS_KEY = "registry/cells.json.gz"
 SPOT_CELL_RESOLUTION = 9
 """H3 resolution of a spot's `cell` (mean edge 201 m): a screenful of map is some ten cells."""
 
@@ -59,3 +61,12 @@ class StreetNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segments: list[Segment]
     attribution: str = ""
     """Whose map it is, when its licence asks for that."""
+
+
+class SpotCells(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the stalls of one city are, coarsely."""
+
+    city: str
+    """As in the `StreetNetwork` beside it; another one's is out of date."""
+    stalls: dict[str, int]
+    """H3 cell → its stalls; cells without any are not there."""

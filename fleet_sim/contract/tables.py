@@ -61,6 +61,12 @@ class SpotBelief(msgspec.Struct, frozen=True, gc=False):
     """Time in which it does so by 1 - 1/e."""
 
 
+NEVER_SEEN = '"last_seen_ms":0,'
+"""In the text of a belief of a spot that was never seen: it is unknown, with no confidence."""
+CALLED = {"free": '"state":"free"', "occupied": '"state":"occupied"'}
+"""In the text of a belief that was made when the spot was called so."""
+
+
 def text_attribute(value: object) -> AttributeMap:
     """A struct as JSON text."""
     return {"S": msgspec.json.encode(value).decode()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from itertools import repeat
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -11,12 +12,11 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from api import answers, items, openapi, queries, store
+from api import answers, cells, items, openapi, queries, store
 from api.parameters import refuse_others
 from api.problems import ProblemError, not_found
 from api.queries import BoxQuery, NearQuery
-from api.walking import straight_m
-from fleet_sim.contract import FleetSummary, Health, Problem, Spot, SpotPage, VehiclePage, counters
+from fleet_sim.contract import FleetSummary, Health, Problem, SpotPage, VehiclePage, counters
 from fleet_sim.contract.http import UNEXPECTED, request_line
 from fleet_sim.contract.trends import ALL_STREETS
 
@@ -56,28 +56,38 @@ def spots() -> Response[str]:
 
 def _box(query: BoxQuery) -> SpotPage:
     page = items.Page(query, _now_ms())
-    # A large box is mostly empty cells: a page also ends after so many of them.
-    for start in range(0, min(len(query.cells), CELLS_A_PAGE), store.CELLS_AT_ONCE):
-        cells = query.cells[start : start + store.CELLS_AT_ONCE]
-        starts = [query.after if start == 0 else "", *[""] * (len(cells) - 1)]
-        for cell, found in zip(cells, store.pool.map(store.cell, cells, starts), strict=True):
+    stalls = store.city.get().stalls
+    unlike = items.unlike(query.wanted)
+    left = [cell for cell in query.cells if stalls is None or cell in stalls]
+    # A large box may be mostly empty cells: a page also ends after so many of them.
+    left, rest = left[:CELLS_A_PAGE], left[CELLS_A_PAGE:]
+    while left:
+        # How many spots are wanted of a cell is not known when only some are.
+        size = cells.enough(left, None if unlike else stalls, page.missing)
+        now, left = left[:size], left[size:]
+        starts = [query.after if cell == query.cells[0] else "" for cell in now]
+        for cell, found in zip(
+            now, store.pool.map(store.cell, now, starts, repeat(unlike)), strict=True
+        ):
             if page.add(cell, found):
                 return page.answer()
-    rest = query.cells[CELLS_A_PAGE:]
     return page.answer(next_cell=rest[0] if rest else None)
 
 
 def _near(query: NearQuery) -> SpotPage:
-    found: list[Spot] = []
-    now_ms = _now_ms()
-    for cell in store.pool.map(store.cell, query.cells):
-        for item in cell:
-            spot = items.spot(item, now_ms)
-            away_m = straight_m(query.lat, query.lon, spot.lat, spot.lon)
-            if away_m <= query.radius_m and items.is_wanted(spot, query.wanted):
-                found.append(spot)
-    walks = store.streets.get()
-    return items.in_walking_order(query, found, walks)
+    """The nearest cells first, until what is found is nearer than anything in the others."""
+    walks, stalls = store.city.get()
+    nearest = items.Nearest(query, _now_ms(), walks)
+    unlike = items.unlike(query.wanted)
+    for ring in cells.rounds(cells.by_distance(query, stalls)):
+        if nearest.complete(ring[0].least_m):
+            break
+        names = [near.cell for near in ring]
+        for name, found in zip(
+            names, store.pool.map(store.cell, names, repeat(""), repeat(unlike)), strict=True
+        ):
+            nearest.add(name, found)
+    return nearest.answer()
 
 
 @app.get("/spots/<spot_id>")
@@ -92,7 +102,7 @@ def spot_by_id(spot_id: str) -> Response[str]:
 @app.get("/streets")
 def streets() -> Response[str]:
     refuse_others(_given(), ())
-    walks = store.streets.get()
+    walks = store.city.get().walks
     if walks is None:
         not_found("no street network is deployed")
     return _ok(walks.geojson(), max_age_s=answers.STILL_S, content_type="application/geo+json")

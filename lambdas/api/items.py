@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -10,7 +10,7 @@ from api.queries import BoxQuery, Cursor, Filter, NearQuery, write_token
 from api.walking import Walks, straight_m
 from fleet_sim.contract import BBox, Look, Spot, SpotDetail, SpotPage, VehicleView
 from fleet_sim.contract.fading import as_of
-from fleet_sim.contract.tables import AttributeMap, Observation, SpotBelief
+from fleet_sim.contract.tables import CALLED, NEVER_SEEN, AttributeMap, Observation, SpotBelief
 from fleet_sim.contract.trends import StreetTrend, TrendIndex
 
 _belief = msgspec.json.Decoder(SpotBelief)
@@ -57,6 +57,15 @@ def is_wanted(found: Spot, wanted: Filter) -> bool:
     return wanted.state in ("", found.state) and found.confidence >= wanted.min_confidence
 
 
+def unlike(wanted: Filter) -> tuple[str, ...]:
+    """Texts that are in the belief of no spot that is wanted: DynamoDB need not send those that
+    have one."""
+    if wanted.state in ("", "unknown"):
+        return (NEVER_SEEN,) if wanted.min_confidence > 0 else ()
+    # Fading only ever ends calls.
+    return NEVER_SEEN, CALLED["free" if wanted.state == "occupied" else "occupied"]
+
+
 def in_box(box: BBox, found: Spot) -> bool:
     return box.west <= found.lon <= box.east and box.south <= found.lat <= box.north
 
@@ -69,6 +78,11 @@ class Page:
         self._spots: list[Spot] = []
         self._last = Cursor("", "")
         self._full = False
+
+    @property
+    def missing(self) -> int:
+        """How many more spots show that the page is full and there is more."""
+        return self._query.limit + 1 - len(self._spots)
 
     def add(self, cell: str, items: Iterable[AttributeMap]) -> bool:
         """Take a cell's items, by id; True when the page is full and there is more."""
@@ -92,14 +106,49 @@ class Page:
         return SpotPage(self._spots)
 
 
-def in_walking_order(query: NearQuery, found: Sequence[Spot], walks: Walks | None) -> SpotPage:
-    """The nearest of `found` on foot, with how far that is."""
-    if walks is None:
-        walked = [straight_m(query.lat, query.lon, spot.lat, spot.lon) for spot in found]
-    else:
-        walked = walks.distances_m(query.lat, query.lon, [(spot.lat, spot.lon) for spot in found])
-    spots = [
-        msgspec.structs.replace(spot, walk_m=round(metres, 1))
-        for metres, spot in sorted(zip(walked, found, strict=True), key=lambda pair: pair[0])
-    ]
-    return SpotPage(spots[: query.limit], None, "straight" if walks is None else "streets")
+class Nearest:
+    """Collects the spots around a point that are wanted; the answer is the nearest on foot."""
+
+    def __init__(self, query: NearQuery, now_ms: float, walks: Walks | None) -> None:
+        self._query, self._now_ms, self._walks = query, now_ms, walks
+        self._by_cell: dict[str, list[Spot]] = {}
+        self._count = 0
+
+    def add(self, cell: str, items: Iterable[AttributeMap]) -> None:
+        """Take a cell's items, by id."""
+        query, found = self._query, self._by_cell.setdefault(cell, [])
+        for item in items:
+            lat, lon = float(item["lat"]["N"]), float(item["lon"]["N"])
+            if straight_m(query.lat, query.lon, lat, lon) <= query.radius_m:
+                candidate = spot(item, self._now_ms)
+                if is_wanted(candidate, query.wanted):
+                    found.append(candidate)
+                    self._count += 1
+
+    def complete(self, least_m: float) -> bool:
+        """Whether nothing that is still to come belongs into the answer, when all of it is at least
+        `least_m` away in a straight line."""
+        if self._count < self._query.limit:
+            return False
+        if self._walks is not None:
+            least_m = self._walks.least_m(self._query.lat, least_m)
+        return self._ordered()[self._query.limit - 1][0] < least_m
+
+    def answer(self) -> SpotPage:
+        """The nearest, with how far that is."""
+        spots = [
+            msgspec.structs.replace(spot, walk_m=round(metres, 1))
+            for metres, spot in self._ordered()[: self._query.limit]
+        ]
+        return SpotPage(spots, None, "straight" if self._walks is None else "streets")
+
+    def _ordered(self) -> list[tuple[float, Spot]]:
+        """Those that are equally far by cell, and by id."""
+        query = self._query
+        found = [spot for cell in sorted(self._by_cell) for spot in self._by_cell[cell]]
+        if self._walks is None:
+            walked = [straight_m(query.lat, query.lon, spot.lat, spot.lon) for spot in found]
+        else:
+            points = [(spot.lat, spot.lon) for spot in found]
+            walked = self._walks.distances_m(query.lat, query.lon, points)
+        return sorted(zip(walked, found, strict=True), key=lambda pair: pair[0])

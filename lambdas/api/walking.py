@@ -94,6 +94,12 @@ class Walks:
         off = math.hypot(x - x1 - share * dx, y - y1 - share * dy)
         return Place(tail, head, share * length, (1 - share) * length, off)
 
+    def least_m(self, lat: float, straight_m: float) -> float:
+        """How far the walk from a point at `lat` is at least to points up to 2 km away, when they
+        are `straight_m` away. Not all of that: a degree is as wide as in the network's middle."""
+        widest = M_PER_DEG * math.cos(math.radians(max(abs(lat) - 0.05, 0.0)))
+        return straight_m * min(1.0, self._kx / widest)
+
     def distances_m(
         self, lat: float, lon: float, points: Sequence[tuple[float, float]]
     ) -> list[float]:

@@ -1,5 +1,6 @@
 """The HTTP API as deployed: what needs a gateway, a role and real services."""
 
+import gzip
 import json
 import urllib.error
 import urllib.request
@@ -13,6 +14,8 @@ from fleet_sim.cloud import deploy, registry
 from fleet_sim.cloud.local import Endpoints
 from fleet_sim.cloud.target import Target, open_local
 from fleet_sim.contract import SpotPage
+from fleet_sim.contract.registry import CELLS_KEY, SpotCells
+from fleet_sim.contract.tables import SPOTS_BY_CELL
 from fleet_sim.scenario import loads
 from fleet_sim.world.towns import build_cities, street_network
 from fleet_sim.world.towns import registry as registry_of
@@ -64,6 +67,25 @@ def test_spots_near_a_point_come_in_walking_order(town: Any) -> None:
     walked = [float(s.walk_m) for s in page.spots if isinstance(s.walk_m, float)]
     assert walked == sorted(walked)
     assert len(walked) == len(page.spots)
+
+
+def test_the_cells_are_those_that_have_stalls(town: Any) -> None:
+    target, outputs = town
+    body = target.client("s3").get_object(Bucket=outputs.data_bucket, Key=CELLS_KEY)["Body"].read()
+    deployed = msgspec.json.decode(gzip.decompress(body), type=SpotCells)
+    stalls = registry_of(CITY)
+    assert deployed.city == stalls.city == json.loads(ask(town, "/streets").body)["city"]
+    index = {"TableName": outputs.spots_table, "IndexName": SPOTS_BY_CELL, "Select": "COUNT"}
+    counted = {
+        cell: target.client("dynamodb").query(
+            KeyConditionExpression="cell = :c",
+            ExpressionAttributeValues={":c": {"S": cell}},
+            **index,
+        )["Count"]
+        for cell in deployed.stalls
+    }
+    assert counted == deployed.stalls
+    assert sum(counted.values()) == len(stalls.spots)
 
 
 def test_the_streets_are_those_of_the_city(town: Any) -> None:

@@ -200,7 +200,8 @@ class TestSpots:
             cell = h3.latlng_to_cell(lat, lon, 9)
             cells.setdefault(cell, []).append(new_spot(spot_id, cell, lat, lon, "1st Street"))
 
-        def query(cell: str, after: str = "") -> list[Any]:
+        def query(cell: str, after: str, unlike: tuple[str, ...]) -> list[Any]:
+            assert not unlike
             return [item for item in cells.get(cell, []) if item["id"]["S"] > after]
 
         monkeypatch.setattr("api.store.cell", query)
@@ -342,14 +343,14 @@ class TestNear:
         s3 = boto3.client("s3")
         body = gzip.compress(msgspec.json.encode(network))
         s3.put_object(Bucket="data", Key=STREETS_KEY, Body=body)
-        streets = importlib.import_module("api.store").streets
-        streets._good_until = 0.0
+        city = importlib.import_module("api.store").city
+        city._good_until = 0.0
         try:
             page = self.near(get, radius="500", limit="1000")
             drawn = json.loads(get("/streets").body)
         finally:
             s3.delete_object(Bucket="data", Key=STREETS_KEY)
-            streets._good_until = 0.0
+            city._good_until = 0.0
         assert page.walk == "streets"
         walk_m = {spot.id: spot.walk_m for spot in page.spots}
         order = [spot.id for spot in page.spots if spot.id in there]

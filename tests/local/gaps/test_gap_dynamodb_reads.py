@@ -104,6 +104,17 @@ def test_pages_and_conditions_are_those_of_stock(both: Both) -> None:
     both.query("#c = :cell", ExpressionAttributeNames={"#c": "cell"})
     late = "attribute_exists(belief) AND (lat > :n OR lat = :n)"
     both.query("cell = :cell", FilterExpression=late, values={":n": {"N": "2"}})
+    for text in ({"S": "xx"}, {"S": ""}, {"N": "2"}, {"SS": ["x"]}):
+        for attribute in ("belief", "lat", "recent", "cell"):
+            for condition in (
+                "contains({}, :t)",
+                "NOT contains({}, :t) AND NOT contains(cell, :t)",
+            ):
+                both.query("cell = :cell", FilterExpression=condition.format(attribute),
+                           values={":t": text})  # fmt: skip
+    for text in ({"S": "a"}, {"S": "b"}, {"N": "0.0"}):
+        both.ask("scan", FilterExpression="lat = :t AND cell = :u",
+                 ExpressionAttributeValues={":t": text, ":u": {"S": "a"}})  # fmt: skip
     both.query("cell = :cell", ProjectionExpression="id, recent")
     both.query("cell = :cell", Select="COUNT")
     both.query("cell = :cell", ReturnConsumedCapacity="INDEXES")
@@ -127,7 +138,8 @@ def test_pages_and_conditions_are_those_of_stock(both: Both) -> None:
     "condition",
     ["", "cell", "((cell = :cell))", "cell = :cell AND", "cell = :none", "cell > :cell",
      "name = :cell", "cell = :cell AND id BETWEEN :y AND :x",
-     "lat = :cell", "cell.a = :cell", "size(cell) = :cell"],
+     "lat = :cell", "NOT contains(belief, :none)", "contains(belief :cell)", "NOT cell = :cell AND",
+      "cell.a = :cell", "size(cell) = :cell"],
 )  # fmt: skip
 def test_errors_are_those_of_stock(both: Both, condition: str) -> None:
     values = {":x": {"S": "a"}, ":y": {"S": "b"}} if ":x" in condition else {}

@@ -9,14 +9,14 @@ waits meanwhile.
 
 Closed by: expressions are parsed once, projections once a request and set of attributes, numbers
 measured once; pages are encoded by msgspec. What is found, and how errors are worded, stays
-MiniStack's: an expression that is not simply true or false is handed on to it.
+MiniStack's: what takes more than comparing two texts is handed on to it.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,24 @@ _EXPRESSIONS = 4096
 _NUMBERS = 65_536
 
 Token = tuple[str, str]
+
+_EQUALITY = ["IDENT", "EQ", "VALUE_REF"]
+_CONTAINS = ["IDENT", "LPAREN", "IDENT", "COMMA", "VALUE_REF", "RPAREN"]
+
+
+class Clause(NamedTuple):
+    """`attribute = :value` or `[NOT] contains(attribute, :value)`."""
+
+    attribute: str
+    value: str
+    contains: bool = False
+    negated: bool = False
+
+
+class Parsed(NamedTuple):
+    tokens: tuple[Token, ...]
+    clauses: tuple[Clause, ...]
+    """When it is nothing but such clauses, joined by AND."""
 
 
 class _Request(threading.local):
@@ -60,9 +78,8 @@ def _parse_once(service: Any) -> None:
         return tuple(stock_tokenize(expr))
 
     @functools.lru_cache(_EXPRESSIONS)
-    def understood(expr: str, slot: str) -> tuple[tuple[Token, ...], tuple[str, str] | None] | None:
-        """Its tokens, and (attribute, value) when it is `attribute = :value`; None when it is not
-        well-formed, or has bounds that have to be compared first."""
+    def understood(expr: str, slot: str) -> Parsed | None:
+        """None when it is not well-formed, or has bounds that have to be compared first."""
         tokens = tokenize(expr)
         if (
             service._check_redundant_parens(tokens, slot)
@@ -71,8 +88,7 @@ def _parse_once(service: Any) -> None:
             or any(kind == "IDENT" and text.upper() == "BETWEEN" for kind, text in tokens)
         ):
             return None
-        equality = [kind for kind, _ in tokens] == ["IDENT", "EQ", "VALUE_REF", "EOF"]
-        return tokens, (tokens[0][1], tokens[2][1]) if equality else None
+        return Parsed(tokens, _clauses(tokens))
 
     def evaluate(
         expr: str, item: Any, attr_values: Any, attr_names: Any, slot: str = "ConditionExpression"
@@ -80,16 +96,49 @@ def _parse_once(service: Any) -> None:
         try:
             parsed = understood(expr, slot) if expr and expr.strip() else None
             if parsed is not None:
-                tokens, equality = parsed
-                # The usual condition of a key, true of all that an index's partition holds.
-                if equality and item.get(equality[0], item) == attr_values.get(equality[1]):
-                    return True
-                return service._ExprEval(tokens, item, attr_values, attr_names).evaluate()
+                holds = _hold(parsed.clauses, item, attr_values) if parsed.clauses else None
+                if holds is not None:
+                    return holds
+                return service._ExprEval(parsed.tokens, item, attr_values, attr_names).evaluate()
         except Exception:  # noqa: BLE001, S110 - raised again below, as MiniStack words it
             pass
         return stock_evaluate(expr, item, attr_values, attr_names, slot)
 
     service._tokenize, service._evaluate_condition = tokenize, evaluate
+
+
+def _clauses(tokens: tuple[Token, ...]) -> tuple[Clause, ...]:
+    """Empty when there is anything else in it."""
+    found = []
+    words = [("END" if token == ("IDENT", "AND") else token[0], token[1]) for token in tokens]
+    while words:
+        end = next(k for k, (kind, _) in enumerate(words) if kind in ("END", "EOF"))
+        clause, words = words[:end], words[end + 1 :]
+        if negated := clause[:1] == [("IDENT", "NOT")]:
+            del clause[0]
+        kinds = [kind for kind, _ in clause]
+        if kinds == _EQUALITY and not negated:
+            found.append(Clause(clause[0][1], clause[2][1]))
+        elif kinds == _CONTAINS and clause[0][1] == "contains":
+            found.append(Clause(clause[2][1], clause[4][1], True, negated))
+        else:
+            return ()
+    return tuple(found)
+
+
+def _hold(clauses: tuple[Clause, ...], item: Any, values: Any) -> bool | None:
+    """Whether all of them do; None when that takes more than comparing texts."""
+    for clause in clauses:
+        has, value = item.get(clause.attribute), values.get(clause.value)
+        if not clause.contains:
+            # What is equal is equal; what differs may be the same number.
+            if has is None or has != value:
+                return None
+        elif has is None or value is None or "S" not in has or "S" not in value:
+            return None
+        elif (value["S"] in has["S"]) is clause.negated:
+            return False
+    return True
 
 
 def _project_once(service: Any) -> None:
