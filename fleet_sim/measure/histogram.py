@@ -92,15 +92,20 @@ class LatencyHistogram:
         self.count += sum(part.counts)
 
     def stats(self, percentiles: Sequence[float] = PERCENTILES) -> dict[str, float]:
-        """See `Stats`. min, mean and max are exact; a percentile is at most 0.1 % too high."""
+        """See `Stats`. min, mean and max are exact; a percentile (nearest rank) is at most 0.1 %
+        too high."""
         stats: dict[str, float] = {"count": self.count}
         if self.count:
             stats["min"] = self._min_us / 1000
             stats["mean"] = self._sum_us / self.count / 1000
-            found = self._hdr.get_percentile_to_value_dict(list(percentiles))
+            filled = self._filled()
+            below = np.cumsum([bucket.latencies for bucket in filled])
             for percentile in percentiles:
+                # The port rounds a rank to the nearest: p99 of 70 would be the second largest.
+                rank = max(1, math.ceil(percentile / 100 * self.count - 1e-9))
+                highest_us = filled[int(np.searchsorted(below, rank))].highest_us
                 # The upper end of a bucket may lie above the largest value that is in it.
-                value_us = max(self._min_us, min(self._max_us, found[percentile]))
+                value_us = max(self._min_us, min(self._max_us, highest_us))
                 stats[percentile_key(percentile)] = value_us / 1000
             stats["max"] = self._max_us / 1000
         if self.negative:

@@ -27,7 +27,8 @@ def junit_xml(summary: Summary) -> str:
         kind = "failure" if run.verdict == "threshold_broken" else "error"
         failures += kind == "failure"
         errors += kind == "error"
-        _problem(verdict, kind, run.verdict, run.verdict, "\n".join(run.reasons))
+        first = run.reasons[0] if run.reasons else run.verdict
+        _problem(verdict, kind, run.verdict, first, "\n".join(run.reasons))
     for threshold in summary.thresholds:
         name = f"{threshold.metric}: {threshold.condition}"
         case = _case(suite, f"{run.scenario}.thresholds", name, 0.0)

@@ -77,8 +77,8 @@ def page(found: Comparison, a: RunFolder, b: RunFolder) -> str:
                 tag("p", "fleet-sim comparison", class_="eyebrow"),
                 tag("h1", headline(found)),
                 tag("ul", *doubts, class_="reasons") if doubts else "",
-                tag("p", f"A: {_about(found.a)}", class_="where"),
-                tag("p", f"B: {_about(found.b)}", class_="where"),
+                tag("p", f"A: {_about(found.a)}", _name(found.a), class_="where"),
+                tag("p", f"B: {_about(found.b)}", _name(found.b), class_="where"),
                 class_=f"verdict {'bad' if worse else 'good'}",
             ),
             tag(
@@ -94,8 +94,12 @@ def page(found: Comparison, a: RunFolder, b: RunFolder) -> str:
 def _about(side: Side) -> str:
     return (
         f"{side.scenario} on {side.target}, seed {side.seed}, {side.vehicles:,} vehicles,"
-        f" {side.messages:,} messages, {side.verdict.replace('_', ' ')}, run {side.id}"
+        f" {side.messages:,} messages, {side.verdict.replace('_', ' ')}, "
     )
+
+
+def _name(side: Side) -> Html:
+    return tag("span", f"run {side.id}", class_="whole")
 
 
 def _table(found: Comparison) -> Html:

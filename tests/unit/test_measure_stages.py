@@ -61,9 +61,14 @@ def test_percentiles_are_within_a_thousandth_and_never_above_the_maximum(
     values = [stats[key] for key in keys]
     assert values == sorted(values)
     for key, percentile in [("p50", 50), ("p99", 99)]:
-        rank = max(int(percentile * len(micros) / 100 + 0.5), 1)
+        rank = max(-(-percentile * len(micros) // 100), 1)
         exact = sorted(micros)[rank - 1] / 1000
         assert exact <= stats[key] <= exact * 1.001
+
+
+def test_a_percentile_is_by_nearest_rank_and_not_by_the_rank_that_is_nearest() -> None:
+    stats = filled([1000] * 69 + [9000]).stats([50, 98.5, 99])
+    assert (stats["p50"], stats["p98.5"], stats["p99"]) == (1.0, 1.0, 9.0)
 
 
 def test_what_is_no_latency_is_counted_apart() -> None:
