@@ -305,7 +305,7 @@ class Shard:
                 self.updates.pump()
             elapsed = now_ns() - self.t0_ns
             lag_ns = max(lag_ns, elapsed - wake_ns)
-            if elapsed >= next_step_ns and elapsed < self.duration_ns:
+            if next_step_ns <= min(elapsed, self.duration_ns - 1):
                 for outbox in self._outboxes:
                     outbox.finish()
                 self._step(step_sim_s)

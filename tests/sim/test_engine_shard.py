@@ -195,6 +195,20 @@ async def test_a_generator_that_stalls_sends_everything_and_owns_up_to_its_laten
     assert max(s.loop_lag_ms for s in shard.samples) > 2_900
 
 
+@pytest.mark.parametrize("stall_s", [0.1, 0.3, 0.9, 4.0])
+@pytest.mark.parametrize("stall_at_s", [5.7, 5.9, 5.99])
+async def test_a_generator_that_stalls_just_before_the_end_catches_up_and_ends(
+    stall_at_s: float, stall_s: float
+) -> None:
+    clock, broker = JumpClock(stall_at_s, stall_s), Broker()
+    shard = build(clock, broker)
+    await shard.connect(1.0)
+    await asyncio.wait_for(shard.run(), 60)  # or it would turn for ever
+    assert shard.overloaded == ""
+    assert len(broker.received) == shard.scheduled_total
+    assert clock.now_ns() - START_NS < (6.2 + stall_s) * 1e9
+
+
 async def test_a_radio_outage_delays_messages_and_loses_none() -> None:
     clock, broker = JumpClock(), Broker()
     text = SCENARIO + "faults: [{at: 1s, for: 2s, radio: {state: down, district: all}}]\n"

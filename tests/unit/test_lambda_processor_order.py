@@ -82,7 +82,8 @@ DRIVES = st.lists(
     unique_by=lambda item: item[:2],
 )
 HOW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
