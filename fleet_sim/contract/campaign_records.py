@@ -5,6 +5,7 @@ Times in ms and s are since the epoch, real time.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -60,7 +61,15 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: Ending = ""
     """Why its job is being cancelled, until the service has confirmed that."""
     faulty: bool = False
-    """It broke after a successful installation."""
+    """It broke after a successful installation; of an open job: it says so, and the success is not
+    on record yet."""
+    queued_s: float = 0.0
+    """When its first job was made."""
+    asked_s: float = 0.0
+    """When its next job was about to be made; 0 once it is on record. Whoever died in between may
+    have made it."""
+    group: str = ""
+    """Whom it shares its newest job with; empty: its part, or from the second job on nobody."""
 
 
 class WaveCounts(msgspec.Struct, frozen=True):
@@ -158,13 +167,17 @@ class TargetPage(msgspec.Struct, frozen=True):
 METRICS_NAMESPACE = "OTAUpdates"
 IN_PROGRESS_METRIC, SUCCESS_RATE_METRIC = "InProgress", "SuccessRate"
 
-_JOB_ID = re.compile(r"^(?P<campaign>.+)-w(?P<wave>\d{1,2})-a(?P<attempt>\d{1,2})-[pv][0-9a-f]+$")
+_JOB_ID = re.compile(r"^(?P<campaign>.+)-w(?P<wave>\d{1,2})-a(?P<attempt>\d{1,4})-[pvg][0-9a-f]+$")
 
 
 def job_id(campaign: str, target: Target, attempt: int) -> str:
-    """Of a vehicle's n-th attempt. The first is shared by a part of a wave; a further one is the
-    vehicle's own. It follows from the record alone, so that whoever makes it makes it once."""
-    shared = f"p{target.part}" if attempt == 1 else f"v{_short(target.thing)}"
+    """Of a vehicle's n-th attempt. The first is shared by a part of a wave; a further one is a
+    group's, or the vehicle's own. It follows from the record alone, so that whoever makes it makes
+    it once."""
+    if target.group:
+        shared = f"g{target.group}"
+    else:
+        shared = f"p{target.part}" if attempt == 1 else f"v{_short(target.thing)}"
     return f"{campaign}-w{target.wave}-a{attempt}-{shared}"
 
 
@@ -174,5 +187,10 @@ def parse_job_id(name: str) -> tuple[str, int, int] | None:
     return (found["campaign"], int(found["wave"]), int(found["attempt"])) if found else None
 
 
-def _short(thing: str) -> str:
-    return hashlib.sha256(thing.encode()).hexdigest()[:16]
+def group_of(things: Iterable[str]) -> str:
+    """Name of the group that these vehicles are, in any order."""
+    return _short("\0".join(sorted(things)))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

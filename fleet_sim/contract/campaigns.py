@@ -4,6 +4,7 @@ Durations are seconds of real time. In a run whose clock is compressed the engin
 by the clock's speed already: only times of day (`Window`) know of simulated time, through `Clock`.
 """
 
+import zoneinfo
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400)]
 Thing = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9:_-]{1,128}$")]
 Name = Annotated[str, msgspec.Meta(max_length=64)]
+Offset = Annotated[int, msgspec.Meta(ge=-840, le=840)]
 
 MAX_VEHICLES = 8_000
 """Of a request that lists them: they have to fit into one item of the table (400 KB)."""
@@ -95,9 +97,15 @@ class Window(_Asked, frozen=True):
     begin: Minute
     end: Minute
     """Minutes of the day, from the first to before the second; it may pass midnight."""
-    utc_offset_min: Annotated[int, msgspec.Meta(ge=-840, le=840)] = 0
-    """Of regions that `utc_offsets_min` does not name."""
-    utc_offsets_min: dict[Name, Annotated[int, msgspec.Meta(ge=-840, le=840)]] = {}
+    utc_offset_min: Offset = 0
+    """Of vehicles whose region is unknown, or named nowhere below."""
+    utc_offsets_min: dict[Name, Offset] = {}
+    """By region."""
+    time_zone: Name = ""
+    """The same by the name of a time zone, such as `Europe/Berlin`: it keeps to daylight saving
+    time. A region's zone counts before its offset, and both before those of all regions."""
+    time_zones: dict[Name, Name] = {}
+    """By region."""
 
 
 class Candidate(_Asked, frozen=True):
@@ -210,12 +218,27 @@ def plan_of(request: CampaignRequest) -> Plan:
             f"window: {plan.window.begin} to {plan.window.end} is no time at all "
             "(allowed: two different minutes)"
         )
+    if plan.window is not None:
+        _check_zones(plan.window)
     low, high = request.eligibility.min_version, request.eligibility.max_version
     if low and high and version_key(low) > version_key(high):
         raise ValueError(
             f"eligibility.min_version: {low} is above max_version {high} (allowed: at most that)"
         )
     return plan
+
+
+def _check_zones(window: Window) -> None:
+    zones = {f"window.time_zones.{k}": name for k, name in window.time_zones.items()}
+    for field, name in {"window.time_zone": window.time_zone, **zones}.items():
+        if not name and field == "window.time_zone":
+            continue
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (KeyError, ValueError, OSError):  # not found, no name at all, a folder of names
+            raise ValueError(
+                f"{field}: {name!r} is no time zone (allowed: a name such as Europe/Berlin)"
+            ) from None
 
 
 MAX_FAULTS = 1_000

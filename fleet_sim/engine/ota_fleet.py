@@ -30,7 +30,13 @@ from fleet_sim.engine.ota_surroundings import Surroundings
 from fleet_sim.engine.ota_truth import vehicle_truth
 from fleet_sim.engine.ota_vehicle import LATENCY_S, Hands, Truth, VehicleUpdate
 from fleet_sim.engine.preflight import PreflightError
-from fleet_sim.measure.ota import CampaignRecord, Decision, OtaReport, VehicleTruth
+from fleet_sim.measure.ota import (
+    CampaignRecord,
+    Decision,
+    OtaReport,
+    VehicleTruth,
+    first_on_record,
+)
 from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 from fleet_sim.scenario import Scenario
 from fleet_sim.vehicle.ota_table import Persisted
@@ -89,7 +95,7 @@ class Rehearsal:
         self._seen = 0
         self._hurried = False
         self._start_job = start_job()
-        self._first_bad_s: float | None = None
+        self._told_s: dict[str, float] = {}
         self.manager = memory_campaign("rehearsal", *self._asked(by_model), 0.0)
 
     def _asked(self, by_model: dict[str, Served]) -> tuple[CampaignRequest, dict[str, str]]:
@@ -273,8 +279,6 @@ class Rehearsal:
         deferred = details.get("deferred", "")
         reason = f"deferred: {deferred}" if deferred else details.get("reason", "")
         self.manager.observe(change.thing, change.job_id, change.status, change.t_s, reason)
-        if change.status in ("FAILED", "REJECTED") and self._first_bad_s is None:
-            self._first_bad_s = change.t_s
         if change.status == "SUCCEEDED":
             i = self._index[change.thing]
             if self._defects[i] == "delayed" and self.truths[i].slots.commits:
@@ -283,8 +287,7 @@ class Rehearsal:
 
     def _break(self, i: int) -> None:
         self.truths[i].broken_s = self.now_s
-        if self._first_bad_s is None:
-            self._first_bad_s = self.now_s
+        self._told_s[self.vins[i]] = self.now_s
         self.manager.fault(self.vins[i], self.now_s, "broken")
         self._hurry()
 
@@ -299,6 +302,7 @@ class Rehearsal:
     def compared(self) -> Campaigned:
         """Record and truth."""
         manager = self.manager
+        targets = list(manager.targets.values())
         return Campaigned(
             version=self.campaign.firmware.version,
             attack=self.campaign.firmware.attack,
@@ -306,7 +310,7 @@ class Rehearsal:
             record=CampaignRecord(
                 state=manager.campaign.state,
                 reason=manager.campaign.reason,
-                targets=list(manager.targets.values()),
+                targets=targets,
                 decisions=[
                     Decision(at_s, "update_manager", tell.action, tell.detail)
                     for at_s, tell in manager.told
@@ -315,7 +319,7 @@ class Rehearsal:
                     {"size": w.size, "completed": w.completed, "bad": w.bad}
                     for w in manager.counts()
                 ],
-                first_bad_s=self._first_bad_s,
+                first_bad_s=first_on_record(targets, self._told_s),
             ),
             vehicle_of=self._index.__getitem__,
             speed=1.0,

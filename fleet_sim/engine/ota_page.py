@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from fleet_sim.engine.catalog import load_scenario
 from fleet_sim.engine.ota_fleet import rehearse
-from fleet_sim.engine.ota_page_live import live_row, live_tables, run_all
+from fleet_sim.engine.ota_page_live import check_new, live_row, live_tables, run_all
 from fleet_sim.engine.ota_page_rows import (
     MUST_BREAK,
     VARIANTS,
     Mark,
+    check_marks,
     named,
     outcome,
     replace_between,
@@ -69,14 +70,21 @@ def rehearsal_table(found: Iterable[Row], vehicles: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit code 99 when one did not come out as it had to."""
+    """Exit code 99 when one did not come out as it had to, 2 when nothing can be run or written."""
     parser = argparse.ArgumentParser(prog="python -m fleet_sim.engine.ota_page")
     parser.add_argument("page", type=Path)
     parser.add_argument("--vehicles", type=int, default=VEHICLES, help="of each rehearsal")
     parser.add_argument("--live", type=Path, nargs="+", metavar="RUN_FOLDER")
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="run all of them into it")
     asked = parser.parse_args(arguments)
-    if asked.live or asked.run:
+    live = bool(asked.live or asked.run)
+    try:
+        check_marks(asked.page, LIVE if live else REHEARSALS)
+        if asked.run:
+            check_new(asked.run)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{error}\n")
+    if live:
         return _live(asked.page, asked.live or run_all(asked.run))
     rehearsed = list(rows(asked.vehicles))
     replace_between(asked.page, REHEARSALS, rehearsal_table(rehearsed, asked.vehicles))

@@ -25,13 +25,17 @@ class LiveRow(NamedTuple):
     campaign: OtaReport
 
 
-def run_all(into: Path) -> Iterator[Path]:
-    """Run every scenario, with each of its attacks, on this machine: a folder each.
-
-    `ValueError` when `into` is there already: what an earlier run left would be taken for this one.
-    """
+def check_new(into: Path) -> None:
+    """`ValueError` when `into` is there already: what an earlier run left would be taken for this
+    one."""
     if into.exists():
         raise ValueError(f"{into}: is there already (allowed: a new folder)")
+
+
+def run_all(into: Path) -> Iterator[Path]:
+    """Run every scenario, with each of its attacks, on this machine: a folder each. `ValueError`
+    when `into` is there already."""
+    check_new(into)
     for path in sorted(data_dir("scenarios").glob("ota_*.yaml")):
         for attack in VARIANTS.get(path.stem, ("",)):
             folder = into / "-".join(filter(None, (path.stem, attack)))

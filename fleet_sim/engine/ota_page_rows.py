@@ -67,8 +67,9 @@ def yes(*, held: bool) -> str:
     return "yes" if held else "**no**"
 
 
-def replace_between(page: Path, mark: Mark, text: str) -> None:
-    """`ValueError` when the page has no such marks."""
+def check_marks(page: Path, mark: Mark) -> tuple[str, str]:
+    """What stands before and behind them. `ValueError` when the page has no such marks: better
+    known before an hour of runs than after it."""
     old = page.read_text("utf-8")
     head, begin, rest = old.partition(mark.begin)
     _, end, tail = rest.partition(mark.end)
@@ -76,6 +77,12 @@ def replace_between(page: Path, mark: Mark, text: str) -> None:
         raise ValueError(
             f"{page}: {mark.begin} and {mark.end} are missing (allowed: both, in this order)"
         )
+    return head, tail
+
+
+def replace_between(page: Path, mark: Mark, text: str) -> None:
+    """`ValueError` when the page has no such marks."""
+    head, tail = check_marks(page, mark)
     page.write_text(f"{head}{mark.begin}\n{text}\n{mark.end}{tail}", "utf-8")
 
 

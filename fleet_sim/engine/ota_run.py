@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from rich.console import Console
 
 from fleet_sim.cloud.campaigns import CampaignError, Campaigns
@@ -19,7 +20,7 @@ from fleet_sim.engine.ota_live import Brought
 from fleet_sim.engine.ota_manager import campaign_request
 from fleet_sim.engine.progress import ConsoleSteps, Steps
 from fleet_sim.engine.supervisor import Supervisor
-from fleet_sim.measure.ota import CampaignRecord, Decision, VehicleTruth
+from fleet_sim.measure.ota import CampaignRecord, Decision, VehicleTruth, first_on_record
 from fleet_sim.measure.ota_judge import Campaigned
 from fleet_sim.scenario import Scenario
 from fleet_sim.world.firmware import firmware_of
@@ -147,8 +148,11 @@ class LiveCampaign:
         view = self._service.view(self.id)
         targets = self._service.vehicles(self.id)
         t0_s = self._t0_ns / 1e9
-        bad = [t.heard_s for t in targets if t.status in ("failed", "rejected")]
-        bad += [self._told_s[t.thing] for t in targets if t.faulty and t.thing in self._told_s]
+        targets = [
+            msgspec.structs.replace(t, heard_s=t.heard_s - t0_s, queued_s=t.queued_s - t0_s)
+            for t in targets
+        ]
+        told_s = {thing: at_s - t0_s for thing, at_s in self._told_s.items()}
         index: Mapping[str, int] = {vin: i for i, vin in enumerate(self._vins)}
         return Campaigned(
             version=self._campaign.firmware.version,
@@ -165,7 +169,7 @@ class LiveCampaign:
                 waves=[
                     {"size": w.size, "completed": w.completed, "bad": w.bad} for w in view.waves
                 ],
-                first_bad_s=min(bad) - t0_s if bad else None,
+                first_bad_s=first_on_record(targets, told_s),
             ),
             vehicle_of=index.__getitem__,
             speed=self._scenario.clock.speed,

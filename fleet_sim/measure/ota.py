@@ -4,7 +4,7 @@ Times are simulated seconds after the run's beginning, so that they compare with
 durations; the gate's reaction is the backend's own work and is measured by its clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -81,12 +81,21 @@ class CampaignRecord(msgspec.Struct, frozen=True):
     state: str
     reason: str
     targets: list[Target]
-    """`heard_s`: s after the run's beginning, by the backend's clock."""
+    """`heard_s`, `queued_s`: s after the run's beginning, by the backend's clock."""
     decisions: list[Decision]
     waves: list[dict[str, int]] = []
     """By wave: `size`, `completed` and `bad`: the gate's denominator and numerator."""
     first_bad_s: float | None = None
-    """When the first failure was on record."""
+    """When the first failure was on record: `first_on_record`."""
+
+
+def first_on_record(targets: Iterable[Target], told_s: Mapping[str, float]) -> float | None:
+    """When the backend first had a failure on record that counts against a gate: the last word of
+    a vehicle that failed for good or refused, or the moment at which it was told of a late fault
+    (`told_s`, by thing). One that was tried again, and then succeeded, is none."""
+    bad = [t.heard_s for t in targets if t.status in ("failed", "rejected")]
+    bad += [told_s[t.thing] for t in targets if t.faulty and t.thing in told_s]
+    return min(bad, default=None)
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

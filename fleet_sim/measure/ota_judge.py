@@ -185,7 +185,11 @@ class _Reaction(NamedTuple):
 def _reaction(seen: Campaigned) -> _Reaction:
     """How long it took from the first image that failed to the last start, and who was exposed."""
     truths, record, speed = seen.truths, seen.record, seen.speed
-    bad = [s for t in truths for s in (t.bad_boot_s, t.broken_s) if s is not None]
+    bad = [
+        min(s for s in (t.bad_boot_s, t.broken_s) if s is not None)
+        for t in truths
+        if t.bad_boot_s is not None or t.broken_s is not None
+    ]
     first_bad_s = min(bad, default=None)
     decided_s = _decided_s(record)
     report_s = decision_s = last_start_s = None
@@ -200,7 +204,7 @@ def _reaction(seen: Campaigned) -> _Reaction:
         started = [t.started_s for t in truths if t.started_s is not None]
         last_start_s = max(0.0, max(started, default=0.0) / speed - decided_s)
         exposed = {
-            "notified": sum(t.attempt > 0 for t in record.targets),
+            "notified": sum(t.attempt > 0 and t.queued_s <= decided_s for t in record.targets),
             "started": sum(s <= at_s for s in started),
             "installed": sum(t.installed_s is not None and t.installed_s <= at_s for t in truths),
             "failed": sum(s <= at_s for s in bad),

@@ -56,6 +56,7 @@ class ProblemError(Exception):
 
 @app.post("/campaigns")
 def create() -> Response[str]:
+    _caller()
     return _create(_body(CampaignRequest))
 
 
@@ -113,8 +114,7 @@ def faults(campaign_id: str) -> Response[str]:
     """Vehicles that broke after they were updated: they count against their wave's gate."""
     held, fault = _held(campaign_id), _body(Fault)
     found = broken(clients.store(), campaign_id, fault.things, fault.reason)
-    entry = _entry("faults", f"{found} of {len(fault.things)} new: {fault.reason}")
-    clients.store().note(campaign_id, entry)
+    _note(campaign_id, "faults", f"{found} of {len(fault.things)} new: {fault.reason}")
     _drive_soon(campaign_id)
     return _shown(held.campaign, HTTPStatus.ACCEPTED)
 
@@ -124,16 +124,17 @@ def rollback(campaign_id: str) -> Response[str]:
     """A campaign of its own, for the vehicles that this one has updated."""
     held, wanted = _held(campaign_id), _body(Rollback)
     if held.campaign.state not in (*ENDED, "paused"):
-        raise ProblemError(
+        raise _refused(
+            campaign_id,
+            "rollback",
             409,
             f"campaign {campaign_id} is {held.campaign.state} (allowed for rollback: paused, "
             "aborted, completed)",
         )
     whom = views.updated(held.campaign, _targets(held.campaign))
     if not 0 < len(whom) <= MAX_VEHICLES:
-        raise ProblemError(
-            422, f"{len(whom)} vehicles run its version (allowed: 1 to {MAX_VEHICLES})"
-        )
+        says = f"{len(whom)} vehicles run its version (allowed: 1 to {MAX_VEHICLES})"
+        raise _refused(campaign_id, "rollback", 422, says)
     request = CampaignRequest(
         firmware=wanted.firmware,
         id=wanted.id or f"{campaign_id[:23]}-rollback",
@@ -142,7 +143,9 @@ def rollback(campaign_id: str) -> Response[str]:
         preconditions=held.campaign.request.preconditions,
         clock=held.campaign.plan.clock,
     )
-    return _create(request)
+    answer = _create(request)
+    _note(campaign_id, "rollback", f"campaign {request.id}, firmware {wanted.firmware.version}")
+    return answer
 
 
 # --- what they share ------------------------------------------------------------------------------
@@ -164,9 +167,8 @@ def _create(request: CampaignRequest) -> Response[str]:
     except ExistsError:
         made = _held(name).campaign
         if made.request != kept or store.vehicles(name) != listed:
-            raise ProblemError(
-                409, f"there is a campaign {name} of other content (allowed: another id)"
-            ) from None
+            says = f"there is a campaign {name} of other content (allowed: another id)"
+            raise _refused(name, "create", 409, says) from None
         status = HTTPStatus.OK
     start_machine(name, 0)
     return _shown(made, status)
@@ -181,10 +183,21 @@ def _act(
         try:
             moved = step(held.campaign, time.time())
         except NotAllowedError as error:
-            raise ProblemError(409, str(error)) from None
-        if clients.store().write(held, moved, (), [_entry(action)]) is not None:
+            raise _refused(campaign_id, action, 409, str(error)) from None
+        entry = _entry(action, _waived(held.campaign, moved))
+        if clients.store().write(held, moved, (), [entry]) is not None:
             _drive_soon(campaign_id)
             return _shown(moved, HTTPStatus.ACCEPTED)
+
+
+def _waived(before: Campaign, after: Campaign) -> str:
+    """What of a gate an operator leaves out from now on."""
+    wave = before.stopped_wave
+    if wave is None or after.waived.get(wave) == before.waived.get(wave):
+        return ""
+    waived = after.waived[wave]
+    silence = ", and that too few have answered" if waived.unanswered else ""
+    return f"wave {wave + 1}: {waived.bad} failed are waived{silence}"
 
 
 def _drive_soon(campaign_id: str) -> None:
@@ -220,6 +233,16 @@ def _caller() -> str:
 
 def _entry(action: str, detail: str = "") -> AuditEntry:
     return AuditEntry(int(time.time() * 1e3), _caller(), action, detail)
+
+
+def _note(campaign_id: str, action: str, detail: str) -> None:
+    clients.store().note(campaign_id, _entry(action, detail))
+
+
+def _refused(campaign_id: str, action: str, status: int, detail: str) -> ProblemError:
+    """Who wanted it and could not have it is in the log, too."""
+    _note(campaign_id, f"{action} refused", detail)
+    return ProblemError(status, detail)
 
 
 def _body(kind: type[_T]) -> _T:

@@ -6,9 +6,10 @@ is done about it; what is done follows from the records and can be done again.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,8 +29,15 @@ BUDGET_S = 40.0
 """No new command after so long: the function has 60 s, and what is left is decided again."""
 PLANNING_S = 65.0
 """Whoever began to plan so long ago is dead: the function has 60 s."""
+AT_ONCE = 8
+"""Requests to the Jobs service under way at once. It makes ten jobs a second (AWS IoT Device
+Management quotas), so that more would only be throttled."""
+MOVED = 20
+"""Tries to write a record that somebody else moves each time."""
 LISTED_JOBS = 50
 """Jobs whose executions one tick lists at most; the next one goes on from there."""
+
+_T = TypeVar("_T")
 
 
 class Turn(NamedTuple):
@@ -58,6 +66,7 @@ class Driver:
         action and its detail to operators."""
         self._store, self._jobs = store, jobs
         self._fleet, self._tell, self._now_s = fleet, tell, now_s
+        self._pool = ThreadPoolExecutor(AT_ONCE)
         self._retries: dict[str, Retry] = {}
 
     # -- what the Jobs service says ---------------------------------------------------------------
@@ -68,8 +77,12 @@ class Driver:
         for campaign_id, wave, thing, seen in events:
             by_campaign.setdefault(campaign_id, []).append((wave, thing, seen))
         for campaign_id, news in by_campaign.items():
-            while news and (retry := self._retry_of(campaign_id)) is not None:
+            for _ in range(MOVED):
+                if not news or (retry := self._retry_of(campaign_id)) is None:
+                    break
                 news = self._take(campaign_id, retry, news)
+            else:
+                raise RuntimeError(f"campaign {campaign_id}: records that cannot be written")
 
     def _take(
         self, campaign_id: str, retry: Retry, news: list[tuple[int, str, Observation]]
@@ -174,7 +187,7 @@ class Driver:
         now_s = self._now_s()
         event = Event.STARTED if sizes else Event.FINISHED
         moved = msgspec.structs.replace(
-            logic.advance(campaign, event, now_s), sizes=sizes, ineligible=ineligible, wave_s=now_s
+            logic.advance(campaign, event, now_s), sizes=sizes, ineligible=ineligible
         )
         told = [Tell(event.value, f"{sum(sizes)} vehicles in {len(sizes)} waves")]
         return self._move(held, moved, told) or self._store.read(campaign.id)
@@ -188,7 +201,8 @@ class Driver:
                 open_jobs.setdefault(name, {})[target.thing] = target
         names = sorted(open_jobs)
         if len(names) > LISTED_JOBS:
-            first = int(self._now_s()) * LISTED_JOBS % len(names)
+            # Turns come at even intervals: a step of the clock's could meet the same ones for ever.
+            first = zlib.crc32(repr(self._now_s()).encode()) % len(names)
             names = (names + names)[first : first + LISTED_JOBS]
         until_s = self._now_s() + BUDGET_S / 2
         for name in names:
@@ -212,20 +226,41 @@ class Driver:
         moves = [(c.old, c.new) for c in commands if isinstance(c, Save)]
         saved = self._store.save_all(held.campaign.id, moves)
         stale = {old.thing for (old, _), done in zip(moves, saved, strict=True) if not done}
-        for command in commands:
+        cancels = [c for c in commands if isinstance(c, CancelJob) and c.target.thing not in stale]
+        starts = [c for c in commands if isinstance(c, StartJob)]
+        for some in _portions(cancels):
             if self._now_s() > until_s:
                 return False
-            if isinstance(command, StartJob):
-                # Read again before each: a pause or an abort stops new starts at once.
-                now = self._store.read(held.campaign.id)
-                if now is None or now.revision != held.revision:
-                    return False
-                self._start(held.campaign, command)
-            elif isinstance(command, CancelJob) and command.target.thing not in stale:
-                self._cancel(held.campaign, command)
+            list(self._pool.map(lambda command: self._cancel(held.campaign, command), some))
+        for few in _portions(starts):
+            if self._now_s() > until_s or not self._start(held, few):
+                return False
         return True
 
-    def _start(self, campaign: Campaign, command: StartJob) -> None:
+    def _start(self, held: Held, commands: Sequence[StartJob]) -> bool:
+        """Make these jobs, unless the campaign has changed."""
+        name = held.campaign.id
+        asked = [self._asked(command) for command in commands]
+        moves = [list(zip(old.targets, new.targets, strict=True)) for old, new in asked]
+        ours = list(self._pool.map(lambda some: self._store.save_together(name, some), moves))
+        # Read again, and after it is on record what is about to be made: a pause or an abort that
+        # comes before stops the start, and one that comes after finds what it has to take back.
+        now = self._store.read(name)
+        if now is None or now.revision != held.revision:
+            for some, done in zip(moves, ours, strict=True):
+                self._store.save_all(name, [(new, old) for old, new in some if done])
+            return False
+        made = [new for (_, new), done in zip(asked, ours, strict=True) if done]
+        list(self._pool.map(lambda command: self._make(held.campaign, command), made))
+        return True
+
+    def _asked(self, command: StartJob) -> tuple[StartJob, StartJob]:
+        """A command, and with its vehicles' records as they are when it is about to be done."""
+        now_s = self._now_s()
+        asked = tuple(records.asked(t, now_s, command.group) for t in command.targets)
+        return command, command._replace(targets=asked)
+
+    def _make(self, campaign: Campaign, command: StartJob) -> None:
         targets = command.targets
         things = [target.thing for target in targets]
         try:
@@ -237,11 +272,16 @@ class Driver:
             if not gone:
                 raise
             lost = [
-                (t, msgspec.structs.replace(t, status="unreached", reason="no such thing"))
+                (
+                    t,
+                    msgspec.structs.replace(
+                        t, status="unreached", reason="no such thing", asked_s=0.0
+                    ),
+                )
                 for t in gone
             ]
             self._store.save_all(campaign.id, lost)
-            return  # the others are still waiting
+            return  # the others are asked again
         now_s = self._now_s()
         self._store.save_all(campaign.id, [(t, records.started(t, now_s)) for t in targets])
 
@@ -258,23 +298,36 @@ class Driver:
                     cleared = msgspec.structs.replace(heard, ending="")
                     self._store.save(campaign.id, target, cleared)
                     return
-        seen = self._jobs.cancel(name, target.thing, force=command.force, now_s=now_s)
+        seen = self._jobs.cancel(
+            name, target.thing, force=command.force, now_s=now_s, made_s=target.heard_s
+        )
         if seen is not None:
             new = records.observe(target, seen, campaign.plan.retry)
             self._store.save(campaign.id, target, new)
 
 
-def broken(store: Store, campaign_id: str, things: Iterable[str], reason: str) -> int:
+def broken(store: Store, campaign_id: str, things: Sequence[str], reason: str) -> int:
     """Vehicles say that they broke after an update; how many of them were news."""
     held = store.read(campaign_id)
     waves = range(len(held.campaign.sizes) if held else 0)
+    wanted = dict.fromkeys((wave, thing) for thing in things for wave in waves)
     found = 0
-    for thing, wave in itertools.product(things, waves):
-        while (target := store.target(campaign_id, wave, thing)) is not None:
-            new = records.broken(target, reason)
-            if new is target:
-                break
-            if store.save(campaign_id, target, new):
-                found += 1
-                break
-    return found
+    for _ in range(MOVED):
+        old = store.read_targets(campaign_id, wanted)
+        moves = [
+            (target, new)
+            for target in old.values()
+            if (new := records.broken(target, reason)) is not target
+        ]
+        if not moves:
+            return found
+        saved = store.save_all(campaign_id, moves)
+        found += sum(saved)
+        left = zip(moves, saved, strict=True)
+        wanted = dict.fromkeys((old.wave, old.thing) for (old, _), done in left if not done)
+    raise RuntimeError(f"campaign {campaign_id}: records that cannot be written")
+
+
+def _portions(commands: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for first in range(0, len(commands), AT_ONCE):
+        yield commands[first : first + AT_ONCE]

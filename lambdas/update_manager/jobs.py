@@ -13,6 +13,9 @@ from fleet_sim.contract.campaigns import CampaignRequest
 from fleet_sim.contract.jobs import FirmwareJob
 from update_manager.records import DEFERRED, Observation
 
+MAKER_S = 90.0
+"""A job that is not there so long after its maker set out to make it will never be: the function
+has 60 s."""
 PAGE = 250
 """Executions a page of a list at most."""
 
@@ -65,9 +68,11 @@ class Jobs:
             raise
         return True
 
-    def cancel(self, job_id: str, thing: str, *, force: bool, now_s: float) -> Observation | None:
+    def cancel(
+        self, job_id: str, thing: str, *, force: bool, now_s: float, made_s: float
+    ) -> Observation | None:
         """Take the job from a vehicle; answers what the service then says of it, None if that is
-        not known yet."""
+        not known yet. `made_s`: when its maker set out to make it."""
         try:
             self._iot.cancel_job_execution(jobId=job_id, thingName=thing, force=force)
         except ClientError as error:
@@ -75,8 +80,13 @@ class Jobs:
             if code == "InvalidStateTransitionException":
                 return self.look(job_id, thing)
             if code == "ResourceNotFoundException":
-                # A job's executions come into being some time after it.
-                return None if self._running(job_id) else _canceled(job_id, now_s)
+                # A job's executions come into being some time after it, and the job itself as long
+                # as its maker lives.
+                status = self._status(job_id)
+                comes = status in ("IN_PROGRESS", "SCHEDULED")
+                if comes or (status is None and now_s < made_s + MAKER_S):
+                    return None
+                return _canceled(job_id, now_s)
             raise
         return _canceled(job_id, now_s)
 
@@ -111,14 +121,14 @@ class Jobs:
                 return
             request["nextToken"] = token
 
-    def _running(self, job_id: str) -> bool:
+    def _status(self, job_id: str) -> str | None:
+        """Of the job; None when there is none."""
         try:
-            job = self._iot.describe_job(jobId=job_id)["job"]
+            return str(self._iot.describe_job(jobId=job_id)["job"]["status"])
         except ClientError as error:
             if error.response["Error"]["Code"] == "ResourceNotFoundException":
-                return False
+                return None
             raise
-        return bool(job["status"] in ("IN_PROGRESS", "SCHEDULED"))
 
 
 def seen(job_id: str, status: str, at_s: float, details: dict[str, str]) -> Observation | None:

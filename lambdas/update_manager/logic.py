@@ -17,16 +17,22 @@ import msgspec
 
 from fleet_sim.contract.campaign_records import (
     ENDED,
+    THINGS_A_JOB,
     CampaignState,
     Ending,
     Target,
     WaveCounts,
+    group_of,
     job_id,
 )
 from fleet_sim.contract.campaigns import CampaignRequest, Plan
+from update_manager import pacing, records
+from update_manager.pacing import Pace, in_window
 from update_manager.records import DEFERRED, OPEN_JOB
 
 MIN_WAIT_S, MAX_WAIT_S = 1.0, 300.0
+CANCEL_WAIT_S = 5.0
+"""Until the service is asked again what became of a job that it was to cancel."""
 
 
 class Event(Enum):
@@ -67,6 +73,18 @@ class NotAllowedError(ValueError):
     """The campaign's state does not take this event; the message says which do."""
 
 
+class Waived(msgspec.Struct, frozen=True):
+    """What an operator has seen of a wave before they went on all the same."""
+
+    bad: int
+    """Failures: the gate leaves these vehicles out, of both its numbers."""
+    unanswered: bool = False
+    """That the wave had ended and too few had answered."""
+
+
+_NOTHING = Waived(0)
+
+
 class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """The service's record of a campaign. `request` is without its list of vehicles."""
 
@@ -80,16 +98,14 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     wave: int = 0
     since_s: float = 0.0
     """When the state began, s since the epoch."""
-    wave_s: float = 0.0
-    """When the wave began, later by the time for which it was paused since."""
+    pace: Pace = Pace()
     sizes: tuple[int, ...] = ()
     """Vehicles of each wave; empty until it is planned."""
     ineligible: dict[str, int] = {}
     stopped_wave: int | None = None
     """Whose gate has paused the campaign."""
-    waived: dict[int, tuple[int, int]] = {}
-    """By wave: bad and completed when an operator went on all the same; they are not judged
-    again."""
+    waived: dict[int, Waived] = {}
+    """By wave."""
 
     @property
     def eligible(self) -> int:
@@ -108,7 +124,9 @@ class StartJob(NamedTuple):
 
     job_id: str
     targets: tuple[Target, ...]
-    """As they are now; `records.started` says what they become."""
+    """As they are now; `records.asked` and `records.started` say what they become."""
+    group: str = ""
+    """Of these vehicles, when the job is that of a group."""
 
 
 class CancelJob(NamedTuple):
@@ -137,18 +155,21 @@ def advance(campaign: Campaign, event: Event, now_s: float, reason: str = "") ->
         raise NotAllowedError(
             f"campaign {campaign.id} is {campaign.state} (allowed for {event.value}: {allowed})"
         )
-    return msgspec.structs.replace(campaign, state=state, since_s=now_s, reason=reason)
+    pace = campaign.pace
+    if state == "paused":
+        pace = pacing.stopped(pace, campaign.plan, now_s)
+    elif campaign.state == "paused":
+        pace = pacing.resumed(pace, now_s)
+    return msgspec.structs.replace(campaign, state=state, since_s=now_s, reason=reason, pace=pace)
 
 
 def resume(campaign: Campaign, targets: Sequence[Target], now_s: float) -> Campaign:
     """Go on after a pause; after a gate's, what had failed by now is waived. `NotAllowedError`."""
     resumed = advance(campaign, Event.RESUMED, now_s)
-    # The pause earns no starts: a rate goes on from where it was.
-    resumed = msgspec.structs.replace(resumed, wave_s=campaign.wave_s + now_s - campaign.since_s)
     if (wave := campaign.stopped_wave) is None:
         return resumed
     seen = count(campaign.sizes, targets)[wave]
-    waived = {**campaign.waived, wave: (seen.bad, seen.completed)}
+    waived = {**campaign.waived, wave: Waived(seen.bad, _unanswered(campaign.plan, seen))}
     return msgspec.structs.replace(resumed, stopped_wave=None, waived=waived)
 
 
@@ -162,7 +183,7 @@ def count(sizes: Sequence[int], targets: Iterable[Target]) -> list[WaveCounts]:
     for target in targets:
         wave = target.wave
         statuses[wave][target.status] = statuses[wave].get(target.status, 0) + 1
-        faulty[wave] += target.faulty
+        faulty[wave] += target.faulty and target.status == "succeeded"
         seen[wave] += 1
     for wave, size in enumerate(sizes):
         if seen[wave] < size:
@@ -171,17 +192,22 @@ def count(sizes: Sequence[int], targets: Iterable[Target]) -> list[WaveCounts]:
 
 
 def judge(campaign: Campaign, counts: WaveCounts) -> Verdict:
-    """A wave's gate: failures over those that have completed in it, silent ones in neither."""
+    """A wave's gate: failures over those that have completed in it, silent ones in neither, and
+    neither those whose failure was waived."""
     gate = campaign.plan.gate
-    waived_bad, waived_completed = campaign.waived.get(counts.wave, (0, 0))
-    bad, completed = counts.bad - waived_bad, counts.completed - waived_completed
+    waived = campaign.waived.get(counts.wave, _NOTHING)
+    bad, completed = counts.bad - waived.bad, counts.completed - waived.bad
     enough = completed >= gate.min_executed or counts.ended
     if enough and bad > gate.max_failed * completed:
         return "failed"
-    waived = counts.wave in campaign.waived
-    if counts.ended and not waived and counts.completed < gate.min_answered * counts.size:
+    if _unanswered(campaign.plan, counts) and not waived.unanswered:
         return "no evidence"
     return "open"
+
+
+def _unanswered(plan: Plan, counts: WaveCounts) -> bool:
+    """Whether a wave has ended, and too few of it have answered."""
+    return counts.ended and counts.completed < plan.gate.min_answered * counts.size
 
 
 # --- decisions ------------------------------------------------------------------------------------
@@ -203,12 +229,19 @@ def decide(campaign: Campaign, targets: Sequence[Target], now_s: float) -> Decis
         campaign, told = _progress(campaign, counts, now_s)
         commands += told
     commands += _cancel(campaign, targets, now_s)
+    if campaign.state in ("paused", "aborting"):
+        # Their job may have been made by somebody who died over it, or who is just at it.
+        commands += [Save(t, records.started(t, t.asked_s)) for t in targets if t.asked_s]
     if campaign.state == "running":
-        commands += _retry(campaign, targets, now_s)
-        commands += _start(campaign, targets, now_s)
+        starts, saves = _starts(campaign, targets, now_s)
+        commands += [*saves, *starts]
+        new = sum(not target.asked_s for start in starts for target in start.targets)
+        if (pace := pacing.begun(campaign.pace, campaign.plan, now_s, new)) != campaign.pace:
+            campaign = msgspec.structs.replace(campaign, pace=pace)
     elif campaign.state == "aborting":
-        commands += [Save(t, _no_more(t)) for t in targets if t.status == "retrying"]
-        if not any(t.status in OPEN_JOB or t.status == "retrying" for t in targets):
+        retrying = [t for t in targets if t.status == "retrying" and not t.asked_s]
+        commands += [Save(t, _no_more(t)) for t in retrying]
+        if not any(t.status in OPEN_JOB or t.status == "retrying" or t.asked_s for t in targets):
             campaign = advance(campaign, Event.SETTLED, now_s, campaign.reason)
             commands.append(Tell("aborted", campaign.reason))
     return Decision(campaign, commands, _wait(campaign, targets, now_s))
@@ -242,7 +275,7 @@ def _progress(
             told.append(Tell("completed", ""))
         else:
             campaign = advance(campaign, Event.SOAKED, now_s)
-            campaign = msgspec.structs.replace(campaign, wave=campaign.wave + 1, wave_s=now_s)
+            campaign = msgspec.structs.replace(campaign, wave=campaign.wave + 1)
     return campaign, told
 
 
@@ -294,19 +327,6 @@ def _no_more(target: Target) -> Target:
     return msgspec.structs.replace(target, status="failed", due_s=0.0)
 
 
-def _retry(campaign: Campaign, targets: Iterable[Target], now_s: float) -> Iterator[Command]:
-    """In the order in which they are due, until the budget is spent."""
-    pending = sorted(
-        (t for t in targets if t.status == "retrying"), key=lambda t: (t.due_s, t.thing)
-    )
-    left = retry_budget(campaign) - retries(targets)
-    for i, target in enumerate(pending):
-        if i >= left:
-            yield Save(target, _no_more(target))
-        elif target.due_s <= now_s and in_window(campaign.plan, target.region, now_s):
-            yield StartJob(job_id(campaign.id, target, target.attempt + 1), (target,))
-
-
 def retry_budget(campaign: Campaign) -> int:
     return math.ceil(campaign.plan.retry.budget * campaign.eligible)
 
@@ -316,49 +336,71 @@ def retries(targets: Iterable[Target]) -> int:
     return sum(t.failures - (t.status in ("retrying", "failed")) for t in targets if t.failures)
 
 
-def _start(campaign: Campaign, targets: Iterable[Target], now_s: float) -> Iterator[Command]:
+def _starts(
+    campaign: Campaign, targets: Sequence[Target], now_s: float
+) -> tuple[list[StartJob], list[Save]]:
+    """Jobs to make now, as far as rate, windows and the budget for retries let them; and what
+    becomes of those that they keep from it."""
+    again: list[Target] = []
+    """Due, with a job of their own: the part's has been made."""
     parts: dict[int, list[Target]] = {}
-    begun = 0
+    asked: dict[str, list[Target]] = {}
+    retrying, saves = _retries(campaign, targets, now_s)
     for target in targets:
-        if target.wave != campaign.wave:
-            continue
-        if target.status == "waiting" and target.attempt > 0:
-            # Taken back by a pause: its part's job has been made, so it gets one of its own.
-            begun += 1
-            if in_window(campaign.plan, target.region, now_s):
-                yield StartJob(job_id(campaign.id, target, target.attempt + 1), (target,))
-        elif target.status == "waiting":
-            parts.setdefault(target.part, []).append(target)
-        else:
-            begun += 1
-    for part in sorted(parts):
-        waiting = parts[part]
-        if not in_window(campaign.plan, waiting[0].region, now_s):
-            continue
-        if begun and begun + len(waiting) > _allowed(campaign, now_s):
-            return
-        begun += len(waiting)
-        yield StartJob(job_id(campaign.id, waiting[0], 1), tuple(waiting))
+        if target.asked_s and not in_window(campaign.plan, target.region, now_s):
+            # It has closed meanwhile: the job is not made now, and if it was it is taken back.
+            made = records.started(target, target.asked_s)
+            saves.append(Save(target, msgspec.structs.replace(made, ending="recall")))
+        elif target.asked_s:
+            name = job_id(campaign.id, target, target.attempt + 1)
+            asked.setdefault(name, []).append(target)
+        elif target.status == "waiting" and target.wave == campaign.wave:
+            if target.attempt:  # it was taken back by a pause
+                again.append(target)
+            else:
+                parts.setdefault(target.part, []).append(target)
+    again += retrying
+    # Whose maker was killed: paid for already, and the same job.
+    starts = [StartJob(name, tuple(made), made[0].group) for name, made in asked.items()]
+    left, _ = pacing.allowed(campaign.pace, campaign.plan, now_s)
+    alike: dict[tuple[int, str, int], list[Target]] = {}
+    for target in again:
+        if left > 0 and in_window(campaign.plan, target.region, now_s):
+            left -= 1
+            alike.setdefault((target.wave, target.model, target.attempt), []).append(target)
+    for some in alike.values():
+        for first in range(0, len(some), THINGS_A_JOB):
+            starts.append(_together(campaign, some[first : first + THINGS_A_JOB]))
+    for _, waiting in sorted(parts.items()):
+        if left > 0 and in_window(campaign.plan, waiting[0].region, now_s):
+            if len(waiting) > left:  # the rest of the part keeps the part's job
+                starts.append(_together(campaign, waiting[: int(left)]))
+            else:
+                starts.append(StartJob(job_id(campaign.id, waiting[0], 1), tuple(waiting)))
+            left -= len(waiting)
+    return starts, saves
 
 
-def _allowed(campaign: Campaign, now_s: float) -> float:
-    """Vehicles of this wave that may have been started by now."""
-    rate = campaign.plan.waves.per_minute
-    return math.inf if rate is None else rate * ((now_s - campaign.wave_s) / 60.0 + 1.0)
+def _together(campaign: Campaign, targets: Sequence[Target]) -> StartJob:
+    """The next job of vehicles that are alike: a group's, or one's own."""
+    attempt = targets[0].attempt + 1
+    group = "" if len(targets) == 1 and attempt > 1 else group_of(t.thing for t in targets)
+    named = msgspec.structs.replace(targets[0], group=group)
+    return StartJob(job_id(campaign.id, named, attempt), tuple(targets), group)
 
 
-def in_window(plan: Plan, region: str, now_s: float) -> bool:
-    """Whether vehicles of a region may be started, by their local time of day."""
-    window = plan.window
-    if window is None:
-        return True
-    clock = plan.clock
-    sim_s = clock.sim_s + (now_s - clock.real_s) * clock.speed
-    offset = window.utc_offsets_min.get(region, window.utc_offset_min)
-    minute = (sim_s / 60.0 + offset) % 1_440.0
-    if window.begin < window.end:
-        return window.begin <= minute < window.end
-    return minute >= window.begin or minute < window.end
+def _retries(
+    campaign: Campaign, targets: Sequence[Target], now_s: float
+) -> tuple[list[Target], list[Save]]:
+    """Those that are due, in the order in which they are, until the budget is spent."""
+    left = retry_budget(campaign) - retries(targets)
+    left -= sum(t.status == "retrying" and t.asked_s > 0 for t in targets)
+    pending = sorted(
+        (t for t in targets if t.status == "retrying" and not t.asked_s),
+        key=lambda t: (t.due_s, t.thing),
+    )
+    due = [t for t in pending[: max(0, left)] if t.due_s <= now_s]
+    return due, [Save(t, _no_more(t)) for t in pending[max(0, left) :]]
 
 
 def _wait(campaign: Campaign, targets: Iterable[Target], now_s: float) -> float:
@@ -366,11 +408,16 @@ def _wait(campaign: Campaign, targets: Iterable[Target], now_s: float) -> float:
     due = [now_s + MAX_WAIT_S]
     if campaign.state == "soaking":
         due.append(campaign.since_s + campaign.plan.waves.soak_s)
+    if campaign.state == "running" and campaign.pace.starts:
+        _, more_s = pacing.allowed(campaign.pace, campaign.plan, now_s)
+        due.append(now_s + (more_s or MAX_WAIT_S))
     for target in targets:
-        if target.status == "retrying":
+        if target.ending or target.asked_s:
+            due.append(now_s + CANCEL_WAIT_S)
+        elif target.status == "retrying":
             due.append(target.due_s)
         elif target.status in OPEN_JOB:
             due.append(give_up_s(campaign.plan, target))
         elif target.status == "waiting":
-            due.append(now_s + 60.0)  # the rate, the window
+            due.append(now_s + 60.0)  # the window
     return max(MIN_WAIT_S, min(due) - now_s)

@@ -23,9 +23,7 @@ class MemoryCampaign:
         plan = plan_of(request)
         laid_out, sizes, ineligible = planning.lay_out(campaign_id, request, plan, vehicles)
         campaign = Campaign(campaign_id, request, plan, "simulation", int(now_s * 1e3))
-        campaign = msgspec.structs.replace(
-            campaign, sizes=sizes, ineligible=ineligible, wave_s=now_s
-        )
+        campaign = msgspec.structs.replace(campaign, sizes=sizes, ineligible=ineligible)
         event = Event.STARTED if sizes else Event.FINISHED
         self.campaign = logic.advance(campaign, event, now_s)
         self.targets: dict[str, Target] = {target.thing: target for target in laid_out}
@@ -47,16 +45,17 @@ class MemoryCampaign:
             before = self.campaign
             decision = logic.decide(before, self._begun(), now_s)
             self.campaign = decision.campaign
-            changed = decision.campaign is not before
+            changed = decision.campaign != before
             for command in decision.commands:
                 match command:
                     case Save(_, new):
                         self.targets[new.thing] = new
                         changed = True
-                    case StartJob(_, targets):
+                    case StartJob(_, targets, _):
                         wanted.append(command)
                         for target in targets:
-                            self.targets[target.thing] = records.started(target, now_s)
+                            asked = records.asked(target, now_s, command.group)
+                            self.targets[target.thing] = records.started(asked, now_s)
                     case CancelJob():
                         wanted.append(command)
                     case Tell():

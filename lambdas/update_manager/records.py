@@ -29,10 +29,23 @@ class Observation(NamedTuple):
     reason: str = ""
 
 
+def asked(target: Target, now_s: float, group: str) -> Target:
+    """Its next job is about to be made. On record before that, because whoever makes it may die
+    before it says so: what stops the campaign then looks for the job."""
+    return msgspec.structs.replace(target, asked_s=now_s, group=group)
+
+
 def started(target: Target, now_s: float) -> Target:
     """Its next job is made."""
     return msgspec.structs.replace(
-        target, status="queued", attempt=target.attempt + 1, heard_s=now_s, due_s=0.0, ending=""
+        target,
+        status="queued",
+        attempt=target.attempt + 1,
+        heard_s=now_s,
+        due_s=0.0,
+        ending="",
+        queued_s=target.queued_s if target.attempt else now_s,
+        asked_s=0.0,
     )
 
 
@@ -57,19 +70,21 @@ def observe(target: Target, seen: Observation, retry: Retry) -> Target:
         case "IN_PROGRESS":
             if target.status == "queued":  # it has begun before its job could be taken back
                 target = replace(target, status="in_progress", ending="")
-            if seen.at_s > target.heard_s or seen.reason:
+            if (seen.at_s > target.heard_s or seen.reason) and not target.faulty:
                 target = replace(target, reason=seen.reason)
             return replace(target, heard_s=heard_s)
         case "SUCCEEDED":
-            return replace(target, status="succeeded", heard_s=heard_s, reason="", ending="")
+            reason = target.reason if target.faulty else ""
+            return replace(target, status="succeeded", heard_s=heard_s, reason=reason, ending="")
         case "FAILED":
             return _failed(target, retry, heard_s, seen.reason)
         case "TIMED_OUT":
             return _failed(target, retry, heard_s, GIVEN_UP)
         case "REJECTED":
             return replace(
-                target, status="rejected", heard_s=heard_s, reason=seen.reason, ending=""
-            )
+                target, status="rejected", heard_s=heard_s, reason=seen.reason, ending="",
+                faulty=False,
+            )  # fmt: skip
     # CANCELED, REMOVED: by us, for the reason that was written down before; or by somebody else.
     match target.ending:
         case "recall":
@@ -92,11 +107,13 @@ def _failed(target: Target, retry: Retry, at_s: float, reason: str) -> Target:
         due_s=at_s + retry.backoff_s * 2 ** (failures - 1) if again else 0.0,
         reason=reason,
         ending="",
+        faulty=False,
     )
 
 
 def broken(target: Target, reason: str) -> Target:
-    """It says that it broke, after it was updated."""
-    if target.status != "succeeded" or target.faulty:
+    """It says that it broke, after it was updated. That may be faster than the news of its success:
+    then it counts when that has come."""
+    if target.faulty or target.status not in ("succeeded", *OPEN_JOB):
         return target
     return msgspec.structs.replace(target, faulty=True, reason=reason)

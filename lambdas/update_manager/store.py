@@ -208,6 +208,12 @@ class Store:
                 done += self._pool.map(lambda move: self.save(campaign_id, *move), some)
         return done
 
+    def save_together(self, campaign_id: str, moves: Sequence[tuple[Target, Target]]) -> bool:
+        """All of them move on, `TOGETHER` at most, or none does."""
+        if len(moves) == 1:
+            return self.save(campaign_id, *moves[0])
+        return self._together([{"Update": self._move(campaign_id, *move)} for move in moves])
+
     # -- inside -----------------------------------------------------------------------------------
 
     def _together(self, writes: list[dict[str, Any]]) -> bool:

@@ -150,3 +150,19 @@ class TestLive:
     def test_an_earlier_run_is_not_taken_for_this_one(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is there already"):
             next(run_all(tmp_path))
+
+    def test_what_cannot_be_run_or_written_is_said_in_one_line_before_anything_runs(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        page = tmp_path / "page.md"
+        page.write_text(f"{LIVE.begin}\n{LIVE.end}\n")
+        for arguments, says in (
+            ([str(page), "--run", str(tmp_path)], f"{tmp_path}: is there already"),
+            ([str(page)], "page.md: <!-- rehearsals --> and"),
+            ([str(tmp_path / "none.md")], "none.md"),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main(arguments)
+            assert ended.value.code == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert says in line

@@ -11,6 +11,7 @@ from fleet_sim.measure.ota import (
     Installs,
     OtaReport,
     VehicleTruth,
+    first_on_record,
 )
 from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 
@@ -18,9 +19,10 @@ OLD, NEW = "1.0.0", "1.1.0"
 Seen = tuple[Target, VehicleTruth]
 
 
-def vehicle(i: int, status: str, runs: str, **truth: object) -> Seen:
-    attempt = int(status != "waiting")
-    target = Target(f"V{i:02}", 0, 0, status=status, attempt=attempt)  # type: ignore[arg-type]
+def vehicle(i: int, status: str, runs: str, queued_s: float = 0.0, **truth: object) -> Seen:
+    target = Target(
+        f"V{i:02}", 0, 0, status=status, attempt=int(status != "waiting"), queued_s=queued_s
+    )  # type: ignore[arg-type]
     return target, VehicleTruth(vehicle=i, had=OLD, runs=runs, **truth)  # type: ignore[arg-type]
 
 
@@ -89,9 +91,28 @@ def test_the_gate_is_measured_by_the_services_clock_and_exposure_by_the_truth() 
         vehicle(1, "succeeded", NEW, started_s=90.0, installed_s=121.0),
         vehicle(2, "in_progress", OLD, started_s=300.0),
         vehicle(3, "waiting", OLD),
+        vehicle(4, "queued", OLD, queued_s=2.1),  # after the decision: another one took it back
     )
     assert (found.report_s, found.decision_s, found.last_start_s) == (0.5, 0.5, 3.0)
     assert found.exposed == {"notified": 3, "started": 2, "installed": 0, "failed": 1}
+
+
+def test_one_that_breaks_twice_is_one_vehicle_exposed() -> None:
+    seen = vehicle(0, "failed", OLD, started_s=30.0, bad_boot_s=60.0, broken_s=70.0)
+    assert judged(seen).exposed["failed"] == 1
+
+
+def test_the_first_failure_on_record_is_one_that_counts() -> None:
+    """Not the try that failed, and was followed by one that did not."""
+    targets = [
+        Target("V0", 0, 0, status="succeeded", failures=1, heard_s=50.0),
+        Target("V1", 0, 0, status="retrying", failures=1, heard_s=5.0),
+        Target("V2", 0, 0, status="failed", failures=2, heard_s=70.0),
+        Target("V3", 0, 0, status="succeeded", faulty=True, heard_s=20.0),
+    ]
+    assert first_on_record(targets, {}) == 70.0
+    assert first_on_record(targets, {"V3": 60.0}) == 60.0
+    assert first_on_record(targets[:2], {"V0": 10.0}) is None
 
 
 def test_the_cost_is_of_the_price_table_of_the_region() -> None:

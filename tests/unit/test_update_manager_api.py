@@ -186,7 +186,27 @@ class TestApi:
         assert service.call("POST", "/campaigns/a/pause")[0] == 409
         entries = service.call("GET", "/campaigns/a/audit")[1]["entries"]
         assert [(e["who"], e["action"]) for e in entries if e["who"] == ME] == [
-            (ME, "create"), (ME, "pause")
+            (ME, "create"), (ME, "pause"), (ME, "pause refused")
+        ]  # fmt: skip
+        assert "is paused (allowed for paused: running, soaking)" in entries[-1]["detail"]
+
+    def test_what_was_refused_and_what_was_waived_is_in_the_log(self, service: Service) -> None:
+        gate = {"on_failure": "pause"}
+        service.call("POST", "/campaigns", {**ASKED, "gate": gate})
+        service.call("POST", "/campaigns", {**ASKED, "template": "urgent"})
+        service.turn("a")
+        things = [t for (_, t) in service.iot.executions]
+        events = [job_event("a-w0-a1-p0", t, "FAILED", "boot") for t in things]
+        handler.handler({"Records": events}, None)
+        service.call("POST", "/campaigns/a/resume")
+        service.call("POST", "/campaigns/a/rollback", {"firmware": FIRMWARE})
+        entries = service.call("GET", "/campaigns/a/audit")[1]["entries"]
+        mine = [(e["action"], e["detail"]) for e in entries if e["who"] == ME]
+        assert mine[1:] == [
+            ("create refused", "there is a campaign a of other content (allowed: another id)"),
+            ("resume", "wave 1: 4 failed are waived"),
+            ("rollback refused", "campaign a is running (allowed for rollback: paused, aborted, "
+             "completed)"),
         ]  # fmt: skip
 
     def test_a_rollback_is_for_those_that_were_updated(self, service: Service) -> None:
@@ -203,6 +223,10 @@ class TestApi:
         older = {**FIRMWARE, "version": "1.0.0"}
         status, body = service.call("POST", "/campaigns/a/rollback", {"firmware": older})
         assert (status, body["id"], body["version"]) == (201, "a-rollback", "1.0.0")
+        last = service.call("GET", "/campaigns/a/audit")[1]["entries"][-1]
+        assert (last["action"], last["detail"]) == (
+            "rollback", "campaign a-rollback, firmware 1.0.0"
+        )  # fmt: skip
         service.turn("a-rollback")
         vehicles = service.call("GET", "/campaigns/a-rollback/vehicles")[1]["vehicles"]
         assert [vehicle["thing"] for vehicle in vehicles] == [done]

@@ -13,9 +13,9 @@ from moto import mock_aws
 from fleet_sim.contract.campaign_records import AuditEntry, job_id, parse_job_id
 from fleet_sim.contract.campaigns import CampaignRequest, plan_of
 from fleet_sim.contract.jobs import FirmwareJob
-from update_manager import logic, views
-from update_manager.driver import Driver, Turn, broken
-from update_manager.jobs import Jobs, seen
+from update_manager import driver, logic, views
+from update_manager.driver import AT_ONCE, Driver, Turn, broken
+from update_manager.jobs import MAKER_S, Jobs, seen
 from update_manager.logic import Campaign, Event
 from update_manager.planning import Vehicle
 from update_manager.store import ExistsError, Store
@@ -118,6 +118,8 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 WAVES = {"shares": [0.25, 1.0], "soak_s": 0}
+TWELVE_JOBS = [{"thing": f"V{i:03}", "region": f"r{i}"} for i in range(12)]
+"""A job is one region's."""
 
 
 def test_a_campaign_runs_through_and_is_told_and_logged(dynamodb: Any) -> None:
@@ -203,22 +205,20 @@ def test_a_vehicle_that_is_not_registered_keeps_nobody_from_starting(dynamodb: A
 
 
 def test_an_abort_between_decision_and_start_stops_the_start(dynamodb: Any) -> None:
-    bench = Bench(dynamodb, waves={"shares": [1.0], "per_minute": 4})
+    bench = Bench(dynamodb, waves={"shares": [1.0]}, vehicles=TWELVE_JOBS)
     aborted = False
     inner = bench.iot.create_job
 
     def create_job(**request: Any) -> None:
         nonlocal aborted
         inner(**request)
-        if not aborted:  # the operator is faster than the second start of the same decision
+        if not aborted:  # the operator is faster than the later starts of the same decision
             aborted = True
             bench.act(lambda c: logic.advance(c, Event.ABORTED, bench.now_s))
 
-    bench.drive()
-    bench.at(1_120.0)  # eight more may be started now, in two jobs
     bench.iot.create_job = create_job  # type: ignore[method-assign]
     turn = bench.drive()
-    assert len(bench.iot.made) == 2
+    assert len(bench.iot.made) == AT_ONCE
     assert turn.campaign.state == "aborted"
     assert {e["status"] for e in bench.iot.executions.values()} == {"CANCELED"}
 
@@ -304,20 +304,125 @@ def test_who_writes_second_has_decided_on_old_news(dynamodb: Any) -> None:
 
 
 def test_what_there_was_no_time_for_is_done_in_the_next_turn() -> None:
-    bench = Bench(FakeDynamo(), waves={"shares": [1.0], "per_minute": 4})
-    bench.drive()
+    bench = Bench(FakeDynamo(), waves={"shares": [1.0]}, vehicles=TWELVE_JOBS)
     inner = bench.iot.create_job
 
     def slow(**request: Any) -> None:
         inner(**request)
         bench.now_s += 41
 
-    bench.at(1_120.0)
     bench.iot.create_job = slow  # type: ignore[method-assign]
     assert bench.drive().wait_s == 1.0
-    assert len(bench.iot.made) == 2
+    assert len(bench.iot.made) == AT_ONCE
     bench.drive()
-    assert len(bench.iot.made) == 3
+    assert len(bench.iot.made) == 12
+
+
+class TestStoppedWhileItStarts:
+    """Between the last look at the campaign and the record of its job a vehicle is nobody's: what
+    stops the campaign then has to find the job all the same."""
+
+    def stopped(self, event: Event, before: bool) -> Bench:
+        """An operator's step, and another driver's turn, right before or after a job is made."""
+        bench = Bench(FakeDynamo(), waves={"shares": [1.0], "soak_s": 0})
+        other = bench.new_driver(bench.dynamodb, bench.iot)
+        inner = bench.iot.create_job
+
+        def create_job(**request: Any) -> None:
+            bench.iot.create_job = inner  # type: ignore[method-assign]
+            if not before:
+                inner(**request)
+            bench.act(lambda c: logic.advance(c, event, bench.now_s))
+            other.drive("c", reconcile=True)
+            if before:
+                inner(**request)
+
+        bench.iot.create_job = create_job  # type: ignore[method-assign]
+        bench.drive()
+        bench.at(bench.now_s + 30)
+        bench.drive(reconcile=True)
+        return bench
+
+    @pytest.mark.parametrize("before", [True, False])
+    def test_an_abort_leaves_no_job(self, before: bool) -> None:
+        bench = self.stopped(Event.ABORTED, before)
+        assert {e["status"] for e in bench.iot.executions.values()} == {"CANCELED"}
+        assert bench.drive().campaign.state == "aborted"
+
+    @pytest.mark.parametrize("before", [True, False])
+    def test_a_pause_leaves_no_job_and_a_resume_starts_all(self, before: bool) -> None:
+        bench = self.stopped(Event.PAUSED, before)
+        assert {e["status"] for e in bench.iot.executions.values()} == {"CANCELED"}
+        bench.act(lambda c: logic.resume(c, bench.store.targets("c", 1), bench.now_s))
+        bench.drive()
+        (again,) = bench.iot.made[1:]
+        assert again.startswith("c-w0-a2-g")
+        for thing in bench.queued():
+            bench.tell(bench.iot.report(thing, "SUCCEEDED"))
+        assert bench.drive().ended
+
+    @pytest.mark.parametrize("made", [True, False])
+    @pytest.mark.parametrize("event", [Event.ABORTED, Event.PAUSED])
+    def test_a_maker_who_died_is_cleaned_up_after(self, made: bool, event: Event) -> None:
+        bench = Bench(FakeDynamo(), waves={"shares": [1.0]})
+        inner = bench.iot.create_job
+
+        def create_job(**request: Any) -> None:
+            if made:
+                inner(**request)
+            raise KilledError
+
+        bench.iot.create_job = create_job  # type: ignore[method-assign]
+        with pytest.raises(KilledError):
+            bench.drive()
+        bench.iot.create_job = inner  # type: ignore[method-assign]
+        bench.act(lambda c: logic.advance(c, event, bench.now_s))
+        turn = bench.drive()
+        assert not bench.queued()
+        if not made:  # it may live, and make it yet
+            assert turn.counts[0].statuses == {"queued": 12}
+            bench.at(bench.now_s + MAKER_S)
+            turn = bench.drive()
+        status = "canceled" if event is Event.ABORTED else "waiting"
+        assert turn.counts[0].statuses == {status: 12}
+        assert turn.campaign.state == {"canceled": "aborted", "waiting": "paused"}[status]
+
+    def test_a_maker_who_died_before_a_window_closed_is_cleaned_up_after_too(self) -> None:
+        bench = Bench(FakeDynamo(), waves={"shares": [1.0]}, window={"begin": 0, "end": 30})
+        inner = bench.iot.create_job
+
+        def create_job(**request: Any) -> None:
+            raise KilledError
+
+        bench.iot.create_job = create_job  # type: ignore[method-assign]
+        with pytest.raises(KilledError):
+            bench.drive()  # at 16:40
+        bench.iot.create_job = inner  # type: ignore[method-assign]
+        for hour in (1, 2, 23):
+            bench.at(hour * 3_600.0)
+            bench.drive()
+            assert bench.iot.made == []
+        bench.at(86_400.0)
+        bench.drive()
+        assert len(bench.queued()) == 12
+
+
+def test_every_job_is_looked_at_however_even_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "LISTED_JOBS", 3)
+    bench = Bench(FakeDynamo(), waves={"shares": [1.0]}, vehicles=TWELVE_JOBS)
+    bench.drive()
+    looked: set[str] = set()
+    inner = bench.iot.list_job_executions_for_job
+
+    def looks(**request: Any) -> Any:
+        looked.add(request["jobId"])
+        return inner(**request)
+
+    bench.iot.list_job_executions_for_job = looks  # type: ignore[method-assign]
+    for _ in range(60):
+        bench.at(bench.now_s + 60)
+        bench.drive(reconcile=True)
+    assert len(looked) == 12
 
 
 def test_what_looking_took_is_no_more_there_for_doing() -> None:

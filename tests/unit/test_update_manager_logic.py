@@ -36,7 +36,7 @@ class TestWaves:
     def test_a_rate_bounds_the_starts(self) -> None:
         service = campaign(waves={"shares": [1.0], "per_minute": 10, "soak_s": 0})
         begun = [len(starts(service.due(t))) for t in (0.0, 30.0, 60.0, 120.0, 300.0)]
-        assert begun == [10, 0, 10, 10, 30]
+        assert begun == [10, 0, 10, 10, 10]  # a service that was away for long owes nothing
 
     def test_who_is_in_which_wave_depends_on_the_campaigns_name(self) -> None:
         def canaries(name: str) -> set[str]:
@@ -172,6 +172,45 @@ class TestGate:
         service.due(5.0)
         assert service.campaign.state == "paused"
 
+    def test_what_an_operator_has_seen_does_not_count_again_and_what_is_new_does(self) -> None:
+        service = campaign(waves={"shares": [1.0], "soak_s": 100}, gate={"on_failure": "pause"})
+        things = starts(service.due(0.0))
+        finish(service, things[:10], "FAILED", 1.0, "boot")
+        finish(service, things[10:], "SUCCEEDED", 1.0)
+        service.due(2.0)
+        assert service.campaign.state == "paused"
+        service.resume(3.0)
+        service.due(4.0)
+        for thing in things[10:14]:  # of the 90 that count, 4 are less than 5 %
+            service.fault(thing, 5.0)
+            service.due(6.0)
+            assert service.campaign.state == "soaking"
+        service.fault(things[14], 7.0)
+        service.due(8.0)
+        assert service.campaign.state == "paused"
+        service.resume(9.0)
+        service.due(10.0)
+        service.due(200.0)
+        assert service.campaign.state == "completed"
+
+    def test_who_waives_failures_has_not_waived_silence(self) -> None:
+        service = campaign(
+            20, waves={"shares": [1.0]}, timeouts={"unreached_s": 100},
+            gate={"on_failure": "pause", "min_executed": 2},
+        )  # fmt: skip
+        things = starts(service.due(0.0))
+        finish(service, things[:2], "FAILED", 1.0, "boot")
+        for now_s in (2.0, 110.0):  # taken back, then never reached
+            service.due(now_s)
+            for thing in things[2:]:
+                target = service.targets[thing]
+                service.observe(thing, job_id("c", target, target.attempt), "CANCELED", now_s)
+            if service.campaign.state == "paused":
+                service.resume(3.0)
+                service.due(3.0)
+        service.due(111.0)
+        assert service.campaign.reason == "wave 1: only 2 of 20 have answered"
+
 
 class TestRetry:
     def test_a_transient_failure_is_tried_again_later_and_later(self) -> None:
@@ -209,6 +248,20 @@ class TestRetry:
         finish(service, starts(service.due(11.0)), "FAILED", 12.0, "download")
         service.due(13.0)
         assert {t.status for t in service.targets.values()} == {"failed"}
+
+    def test_those_that_are_due_together_share_jobs(self) -> None:
+        service = campaign(
+            250, waves={"shares": [1.0]}, retry={"backoff_s": 10, "budget": 1.0},
+            gate={"max_failed": 1.0},
+        )  # fmt: skip
+        things = starts(service.due(0.0))
+        finish(service, things, "FAILED", 1.0, "download")
+        again = [c for c in service.due(11.0) if isinstance(c, StartJob)]
+        assert [len(c.targets) for c in again] == [100, 100, 50]
+        assert len({c.job_id for c in again}) == 3
+        finish(service, things, "SUCCEEDED", 12.0)  # by the group's name
+        service.due(13.0)
+        assert service.counts()[0].statuses == {"succeeded": 250}
 
     def test_a_silent_vehicle_is_given_up_and_tried_again(self) -> None:
         service = campaign(4, waves={"shares": [1.0]}, timeouts={"silent_s": 50})
@@ -258,9 +311,12 @@ class TestOperators:
         for thing in first:
             service.observe(thing, job_id("c", service.targets[thing], 1), "CANCELED", 2.0)
         service.resume(3_601.0)
-        assert sorted(starts(service.due(3_601.0))) == sorted(first)
-        assert starts(service.due(3_602.0)) == []
-        assert len(starts(service.due(3_662.0))) == 10
+        assert starts(service.due(3_601.0)) == starts(service.due(3_659.0)) == []
+        (again,) = [c for c in service.due(3_660.0) if isinstance(c, StartJob)]
+        assert sorted(t.thing for t in again.targets) == sorted(first)
+        assert again.job_id.startswith("c-w0-a2-g")
+        assert starts(service.due(3_661.0)) == []
+        assert len(starts(service.due(3_720.0))) == 10
 
     def test_what_begins_before_it_could_be_taken_back_goes_on(self) -> None:
         service = campaign(2, waves={"shares": [1.0]})
@@ -331,6 +387,17 @@ class TestRecords:
         target = Target("v", 0, 0, status="queued", attempt=2, failures=1)
         assert records.observe(target, Observation(1, "FAILED", 1.0), Retry()) is target
         assert records.observe(target, Observation(3, "FAILED", 1.0), Retry()) is target
+
+    def test_a_fault_that_is_faster_than_the_success_counts_with_it(self) -> None:
+        target = records.started(Target("v", 0, 0), 0.0)
+        told = records.broken(target, "no camera")
+        assert logic.count((1,), [told])[0].bad == 0
+        begun = records.observe(told, Observation(1, "IN_PROGRESS", 1.0, "deferred: x"), Retry())
+        done = records.observe(begun, Observation(1, "SUCCEEDED", 2.0), Retry())
+        (counts,) = logic.count((1,), [done])
+        assert (counts.bad, counts.completed, done.reason) == (1, 1, "no camera")
+        failed = records.observe(told, Observation(1, "FAILED", 2.0, "boot"), Retry())
+        assert logic.count((1,), [failed])[0].bad == 1
 
     def test_a_job_whose_maker_was_killed_is_recorded_by_its_first_event(self) -> None:
         target = records.observe(Target("v", 0, 0), Observation(1, "SUCCEEDED", 5.0), Retry())
