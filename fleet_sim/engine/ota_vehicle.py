@@ -22,6 +22,8 @@ REBOOT_S, SELF_TEST_S, VERIFY_BPS = 60.0, 30.0, 100e6
 LOOK_S = 300.0
 """A vehicle that waits for preconditions looks so often."""
 
+_LOOKS = frozenset({t.UpdateState.WAITING, t.UpdateState.ARMED})
+"""States that go on when the vehicle's conditions let them."""
 _AT_REST = frozenset({t.UpdateState.IDLE.value, t.UpdateState.REPORTING.value})
 _UNSEEN = t.Conditions(parked=False, soc=0.0, minute=0)
 
@@ -85,7 +87,7 @@ class Truth:
         self.requests = 0
         """To the Jobs service."""
         self.violations = 0
-        """Installations that began while a precondition did not hold."""
+        """Installations that began while a precondition did not hold, and reboots under way."""
         self.bad_boot_s: float | None = None
         """First boot or self-test of a new image that failed, simulated s."""
         self.broken_s: float | None = None
@@ -296,6 +298,9 @@ class VehicleUpdate:
                 case t.StopWrite():
                     self._writing += 1
                 case t.TryBoot():
+                    job = self.agent.job
+                    if job is not None and job.preconditions.parked:
+                        truth.violations += not self._conditions().parked
                     truth.slots.mark_trial()
                     self._restart()
                     return
@@ -322,7 +327,7 @@ class VehicleUpdate:
 
     def _plan(self) -> None:
         """The next tick, if one is needed."""
-        if self.agent.state is t.UpdateState.WAITING and not self._looking:
+        if self.agent.state in _LOOKS and not self._looking:
             self._looking = True
             self._put_off(0.0, self._look)
         wake_s, now_s = self.agent.wake_s, self._hands.now()
@@ -333,13 +338,12 @@ class VehicleUpdate:
     def _tick(self, due_s: float) -> None:
         if self._tick_s == due_s:
             self._tick_s = None
-            waits = self.agent.state is t.UpdateState.WAITING
-            conditions = self._conditions() if waits else _UNSEEN
+            conditions = self._conditions() if self.agent.state in _LOOKS else _UNSEEN
             self._do(self.agent.tick(self._hands.now(), conditions))
 
     def _look(self) -> None:
         self._do(self.agent.tick(self._hands.now(), self._conditions()))
-        if self.agent.state is t.UpdateState.WAITING:
+        if self.agent.state in _LOOKS:
             self._takes(LOOK_S, self._look)
         else:
             self._looking = False

@@ -57,7 +57,7 @@ class VehicleTruth(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     """To the Jobs service."""
     violations: int = 0
-    """Installations that began while a precondition did not hold."""
+    """Installations that began while a precondition did not hold, and reboots under way."""
     states: list[tuple[float, str]] = []
 
 
@@ -168,7 +168,7 @@ class OtaReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     attack_installed: int
     """Vehicles that run what an attacker brought."""
     violations: int
-    """Installations that began while a precondition did not hold."""
+    """Installations that began while a precondition did not hold, and reboots under way."""
     bad_boots: int
     """Vehicles whose new image did not boot or pass its self-test."""
     broken_later: int

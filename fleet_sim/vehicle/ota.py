@@ -61,6 +61,7 @@ _BEFORE_INSTALL = {
     UpdateState.VERIFYING,
     UpdateState.WAITING,
     UpdateState.INSTALLING,
+    UpdateState.ARMED,
 }
 
 
@@ -105,6 +106,7 @@ class UpdateAgent:
 
     def begin(self, now_s: float) -> list[Command]:
         """Power came: what to do first."""
+        self.talk.booted(self._epoch_s + now_s)
         if self.boot.kind is BootKind.TRIAL:
             self._out.append(SelfTest())
         elif self.boot.kind is BootKind.FELL_BACK:
@@ -138,6 +140,8 @@ class UpdateAgent:
             self._start_fetch()
         if self.state is UpdateState.WAITING:
             self._consider(conditions)
+        elif self.state is UpdateState.ARMED:
+            self._consider_reboot(conditions)
         return self._flush(now_s)
 
     def metadata_ended(self, token: int, end: FetchEnd, body: bytes, now_s: float) -> list[Command]:
@@ -189,8 +193,7 @@ class UpdateAgent:
         if self.state is UpdateState.INSTALLING:
             if whole:
                 self._move(UpdateEvent.WRITTEN)
-                self._out += [Discard(), TryBoot()]
-                self.staged_bytes = 0
+                self._keep(written=self.record.staged)
             else:
                 self._write_failures += 1
                 if self._write_failures >= WRITE_TRIES:
@@ -373,9 +376,27 @@ class UpdateAgent:
             return
         self.deferred = ""
         self._move(UpdateEvent.READY)
-        self._tell("installing")
         assert self.image is not None
+        if self.record.written == self.image.sha256:  # power went, or the job, before it rebooted
+            self._move(UpdateEvent.WRITTEN)
+            return
+        self._tell("installing")
+        if self.record.written:
+            self._keep(written="")
         self._out.append(Write(self.image.version, self.image.release))
+
+    def _consider_reboot(self, conditions: Conditions) -> None:
+        """Charge and window held when the slot was begun; that it stands has to hold now."""
+        if self._job.preconditions.parked and not conditions.parked:
+            if self.deferred != "driving":
+                self.deferred = "driving"
+                self._tell("installed", "driving")
+            return
+        self.deferred = ""
+        self._move(UpdateEvent.PARKED)
+        self._keep(written="")
+        self._out += [Discard(), TryBoot()]
+        self.staged_bytes = 0
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ class UpdateState(enum.Enum):
     VERIFYING = "verifying"  # length and hashes of the whole image
     WAITING = "waiting"  # the image is here; preconditions are not
     INSTALLING = "installing"  # the spare slot is written
+    ARMED = "armed"  # the spare slot holds the image: a reboot as soon as it stands
     REBOOTING = "rebooting"  # on trial into the new slot
     TESTING = "testing"  # the new slot runs, on trial
     REVERTING = "reverting"  # back into the old slot
@@ -34,6 +35,7 @@ class UpdateEvent(enum.Enum):
     READY = "ready"
     WRITTEN = "written"
     TORN = "torn"
+    PARKED = "parked"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
     REVOKED = "revoked"
@@ -65,10 +67,13 @@ UPDATE_TRANSITIONS: dict[tuple[UpdateState, UpdateEvent], UpdateState] = {
     (_S.VERIFYING, _E.REVOKED): _S.IDLE,
     (_S.WAITING, _E.READY): _S.INSTALLING,
     (_S.WAITING, _E.REVOKED): _S.IDLE,
-    (_S.INSTALLING, _E.WRITTEN): _S.REBOOTING,
+    (_S.INSTALLING, _E.WRITTEN): _S.ARMED,
     (_S.INSTALLING, _E.TORN): _S.WAITING,
     (_S.INSTALLING, _E.GAVE_UP): _S.REPORTING,
     (_S.INSTALLING, _E.REVOKED): _S.IDLE,
+    # Writing takes long, and harms no driver; the reboot would.
+    (_S.ARMED, _E.PARKED): _S.REBOOTING,
+    (_S.ARMED, _E.REVOKED): _S.IDLE,
     # From here on the boot loader decides: a job that is taken back changes nothing any more.
     (_S.REBOOTING, _E.REVOKED): _S.REBOOTING,
     (_S.TESTING, _E.REVOKED): _S.TESTING,
@@ -125,6 +130,8 @@ class Persisted(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     floor: int = 0
     """Highest release that was ever committed: nothing below is installed again."""
+    written: str = ""
+    """SHA-256 of the image that the spare slot holds whole, until it is tried or written over."""
     trust: Mapping[str, bytes] = {}
     """Metadata that was verified, by role; without it a replay would succeed."""
 

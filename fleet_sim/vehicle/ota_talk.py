@@ -84,6 +84,7 @@ class Talk:
         self.faults = 0
         """Answers that no service should give, and refusals that are our own fault."""
         self._thing = thing
+        self._boot = ""
         self._turn = 0
         self._token: str | None = None
         self._asked: dict[str, tuple[str, Report | None]] = {}
@@ -96,6 +97,11 @@ class Talk:
         self._due_s = 0.0
         self._throttled = 0
         self._bare = False
+
+    def booted(self, epoch_s: float) -> None:
+        """Tokens are this boot's from now on: an answer that was kept for the vehicle while it had
+        no power is one to a request of before, and not to the one that has its number now."""
+        self._boot = f"{round(epoch_s * 1e3):x}"
 
     # -- wishes -----------------------------------------------------------------------------------
 
@@ -166,7 +172,7 @@ class Talk:
             return None
         body: Request | Update
         self._turn += 1
-        token = f"{self._thing}-{self.job_id[-16:]}-{self._turn}"
+        token = f"{self.job_id[-16:]}-{self._boot}-{self._turn}"  # 64 characters at most
         if self._wants_next:
             asked, rest, body = "start-next", "start-next", Request(token)
         elif self._wants_get and self.job_id:

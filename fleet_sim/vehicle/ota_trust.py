@@ -150,7 +150,7 @@ def _reload(load: Any, kept: Mapping[str, bytes], role: str) -> None:
 
 
 def _image(path: str, target: TargetFile) -> Image:
-    custom = target.custom or {}
+    custom = target.custom if isinstance(target.custom, dict) else {}
     version, release = custom.get("version"), custom.get("release")
     sha256 = target.hashes.get("sha256")
     if not isinstance(version, str) or not isinstance(release, int) or sha256 is None:

@@ -113,8 +113,9 @@ class Store:
         return self.write(held._replace(untold=[]), held.campaign)
 
     def note(self, campaign_id: str, entry: AuditEntry) -> None:
-        """Into the audit log, without a step of the campaign."""
-        self._dynamodb.put_item(TableName=self._table, Item=_audit(campaign_id, entry, 0, 0))
+        """Into the audit log, without a step of the campaign: behind all steps of its moment."""
+        item = _audit(campaign_id, entry, 999_999, 0)
+        self._dynamodb.put_item(TableName=self._table, Item=item)
 
     def ids(self) -> list[str]:
         return [item["item"]["S"] for item in self._query(INDEX, "", "\uffff")]

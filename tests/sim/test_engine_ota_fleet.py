@@ -7,6 +7,7 @@ from fleet_sim.engine.ota_fleet import Rehearsal, rehearse
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.measure.ota import REASONS, OtaReport
 from fleet_sim.scenario import loads
+from fleet_sim.vehicle.ota import UpdateAgent
 from fleet_sim.world.firmware import firmware_of
 
 TEXT = """
@@ -87,6 +88,20 @@ def test_nothing_is_installed_outside_the_window_or_below_the_charge() -> None:
         assert conditions.parked
 
 
+def test_nobody_is_rebooted_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot takes 90 minutes here, and a trip half an hour: many drive when it is written."""
+    scenario = loads(TEXT, overrides=["campaign.firmware.install=90m"])
+    found = rehearse(scenario)
+    assert (found.violations, found.statuses) == (0, {"succeeded": 60})
+    monkeypatch.setattr(
+        UpdateAgent, "_consider_reboot",
+        lambda agent, now, inner=UpdateAgent._consider_reboot: inner(
+            agent, now._replace(parked=True)
+        ),
+    )  # fmt: skip
+    assert rehearse(scenario).violations > 0
+
+
 def test_power_lost_at_any_moment_bricks_nobody_and_each_job_ends() -> None:
     rehearsal = Rehearsal(loads(TEXT))
     for k in range(400):
@@ -132,12 +147,13 @@ def test_vehicles_that_run_it_already_install_nothing() -> None:
 
 def test_an_outage_delays_those_it_strikes_and_the_outcome_is_json() -> None:
     """Times in NumPy's own float are no JSON: `fleet-sim rehearse --json` once failed."""
-    calm = outcome()
+    driven = "campaign.preconditions.parked=false"  # or some would wait for the end of a trip
+    calm = outcome(driven)
     text = (
         TEXT.replace("duration: 1s", "duration: 3h")
         + "faults: [{at: 10s, for: 30m, radio: {state: down, district: north}}]\n"
     )
-    rehearsal = Rehearsal(loads(text, overrides=["campaign.retry.budget=100%"]))
+    rehearsal = Rehearsal(loads(text, overrides=["campaign.retry.budget=100%", driven]))
     found = rehearsal.run()
     assert found.statuses == {"succeeded": 60}
     assert found.sound

@@ -40,6 +40,10 @@ class Bench:
         self.staged = 0
         self.tampered = False
         self.refuse: str | None = None
+        self.malformed: set[str] = set()  # jobs whose document is none
+        self.slow = False  # a shutdown takes time: messages still come
+        self.kept = False  # answers wait at the broker while the vehicle is away
+        self.shutting_down = False
         self.connected = False
         self.trials: dict[tuple[str, int], int] = {}
         self.states: list[t.UpdateState] = []
@@ -54,6 +58,8 @@ class Bench:
     # -- what is outside --------------------------------------------------------------------------
 
     def document(self, thing: str, job_id: str, now_s: float) -> bytes:
+        if job_id in self.malformed:
+            return b'{"operation": "dance"}'
         image = self.images[self.wanted[job_id]]
         until = f"{now_s + URL_LIFE_S}"
         return msgspec.json.encode(
@@ -86,9 +92,10 @@ class Bench:
 
     def power_off(self) -> None:
         self.agent = None
-        self.connected = False
+        self.connected = self.shutting_down = False
         self.up.clear()
-        self.down.clear()
+        if not self.kept:
+            self.down.clear()
         self.fetch = None
         if isinstance(self.busy, t.Write):
             self.slots.begin_write()  # torn
@@ -96,6 +103,7 @@ class Bench:
         self.slots.lose_power()
 
     def power_on(self, cut: int | None = None) -> None:
+        self.now_s += 1.0  # a boot takes time: two are never at the same moment
         booted = self.slots.boot()
         boot = t.Boot(t.BootKind(booted.how), booted.firmware.version, booted.firmware.release)
         if booted.how == "trial":
@@ -120,7 +128,8 @@ class Bench:
         if self.agent is not None and self.connected:
             self.connected = False
             self.up.clear()
-            self.down.clear()
+            if not self.kept:
+                self.down.clear()
             self.do(self.agent.offline(self.now_s))
             self.end_fetch("broken")
 
@@ -160,6 +169,18 @@ class Bench:
             if self.staged == LENGTH:
                 self.fetch = None
                 self.do(agent.image_ended(fetch.token, "complete", self.now_s), cut)
+
+    def fetch_wrong(self, cut: int | None = None, *, more: bool) -> None:
+        """The server has less of the image than was signed, or more."""
+        fetch, agent = self.fetch, self.agent
+        if not isinstance(fetch, t.FetchImage) or agent is None:
+            return
+        if more:
+            self.staged = LENGTH + 1
+            self.do(agent.received(fetch.token, LENGTH + 1 - fetch.offset, self.now_s), cut)
+        else:
+            self.fetch = None
+            self.do(agent.image_ended(fetch.token, "complete", self.now_s), cut)
 
     def end_fetch(self, end: str, cut: int | None = None) -> None:
         fetch, agent = self.fetch, self.agent
@@ -222,11 +243,12 @@ class Bench:
                 case t.Verify() | t.SelfTest():
                     self.busy = command
                 case t.TryBoot():
+                    assert self.conditions.parked or not self.preconditions.parked
                     self.slots.mark_trial()
-                    self.restart()
+                    self.reboot()
                     return
                 case t.Reboot():
-                    self.restart()
+                    self.reboot()
                     return
                 case t.Commit():
                     self.slots.commit()
@@ -234,6 +256,11 @@ class Bench:
                     self.slots.forget_trial()
         if cut is not None and self.agent is not None:
             self.power_off()
+
+    def reboot(self) -> None:
+        self.shutting_down = self.slow
+        if not self.slow:
+            self.restart()
 
     def restart(self) -> None:
         self.power_off()
@@ -251,6 +278,8 @@ class Bench:
             self.deliver_up()
         elif self.down:
             self.deliver_down(cut)
+        elif self.shutting_down:
+            self.restart()
         elif self.fetch is not None:
             self.fetch_some(LENGTH // 2, cut)
         elif self.busy is not None:
@@ -271,6 +300,9 @@ class Bench:
                 self.deliver_down()
             else:
                 raise AssertionError(f"they talk without end: {(*self.up, *self.down)[0]}")
+            if self.shutting_down:
+                self.restart()
+                continue
             if self.ended and self.agent is not None and self.agent.done:
                 return
             self.fetch_some(LENGTH)

@@ -10,6 +10,7 @@ from fleet_sim.vehicle import InvalidTransitionError
 from fleet_sim.vehicle import ota_table as t
 from fleet_sim.vehicle.ota import FETCH_TRIES, WRITE_TRIES, unmet
 from fleet_sim.vehicle.ota_table import UPDATE_TRANSITIONS, UpdateEvent, UpdateState
+from fleet_sim.vehicle.ota_talk import Report, Talk
 from fleet_sim.world.firmware import Firmware
 
 GOOD = Firmware("1.1.0", 2)
@@ -53,8 +54,80 @@ def test_a_good_image_is_installed_once_and_told() -> None:
     assert made.slots.writes == made.slots.commits == {2: 1}
     assert made.service.details(THING, "j1") == {"reason": "installed", "version": "1.1.0"}
     assert made.record == t.Persisted(staged="sha-2", release=2, floor=2, trust=made.record.trust)
-    order = [S.IDLE, S.CHECKING, S.DOWNLOADING, S.VERIFYING, S.WAITING, S.INSTALLING, S.REBOOTING]
-    assert made.states[: len(order)] == order
+    order = [S.IDLE, S.CHECKING, S.DOWNLOADING, S.VERIFYING, S.WAITING, S.INSTALLING, S.ARMED]
+    assert made.states[: len(order) + 1] == [*order, S.REBOOTING]
+
+
+def armed_while_driving() -> Bench:
+    made = bench()
+    until(made, S.INSTALLING)
+    made.conditions = t.Conditions(False, 0.1, 600)
+    made.work_ends()
+    for _ in range(10):
+        made.tick(300.0)
+        made.deliver_up()
+        made.deliver_down()
+    assert made.agent is not None
+    assert made.agent.state is S.ARMED
+    return made
+
+
+def test_a_vehicle_that_drives_off_meanwhile_reboots_when_it_stands() -> None:
+    """A slot takes half an hour to write; whoever sits in it then must not lose the vehicle."""
+    made = armed_while_driving()
+    assert made.service.details(THING, "j1")["deferred"] == "driving"
+    assert made.slots.boots == 1
+    made.conditions = t.Conditions(True, 0.1, 600)
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+
+
+def test_what_was_written_before_a_power_loss_is_not_written_again() -> None:
+    made = armed_while_driving()
+    made.power_off()
+    made.conditions = t.Conditions(True, 0.9, 600)
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+    assert made.slots.writes == {2: 1}
+
+
+def test_a_job_that_is_taken_back_before_the_reboot_changes_nothing() -> None:
+    made = armed_while_driving()
+    made.down.extend(made.service.cancel("j1", made.now_s, force=True))
+    made.conditions = t.Conditions(True, 0.9, 600)
+    made.run()
+    assert (made.statuses, made.slots.boots) == ({"j1": "CANCELED"}, 1)
+    made.images[3] = Firmware("1.2.0", 3)
+    made.create("j2", 3)
+    made.run()
+    assert made.slots.committed == Firmware("1.2.0", 3)
+    assert made.slots.writes == {2: 1, 3: 1}
+
+
+def test_an_answer_of_before_a_reboot_is_none_to_a_request_after_it() -> None:
+    """The broker keeps it for the session. It once settled what had the same number after the
+    boot: an outcome that the service never got."""
+
+    def third(talk: Talk, status: str) -> bytes:
+        talk.went_online()
+        talk.tell(Report(status, {}, None))  # type: ignore[arg-type]
+        payload = b""
+        for _ in range(3):
+            talk._wants_next = False
+            request = talk.next_request(1e9 * talk._turn)
+            assert request is not None
+            payload = request.payload
+        return payload
+
+    before, after = (Talk(THING, "j1", 1, 1) for _ in range(2))
+    before.booted(100.0)
+    after.booted(160.0)
+    token = msgspec.json.decode(third(before, "IN_PROGRESS"))["clientToken"]
+    third(after, "FAILED")
+    late = msgspec.json.encode({"clientToken": token})
+    assert after.heard(f"$aws/things/{THING}/jobs/j1/update/accepted", late, 1e10) is None
+    assert not after.quiet
+    assert len(token) <= 64
 
 
 @pytest.mark.parametrize(("defect", "why"), [("boot", "boot"), ("self-test", "self-test")])

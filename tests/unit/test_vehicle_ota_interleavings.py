@@ -23,21 +23,46 @@ def has_answer(bench: Bench) -> bool:
 
 
 class Interleavings(RuleBasedStateMachine):
-    @initialize(defect=DEFECTS)
-    def begin(self, defect: str) -> None:
+    @initialize(defect=DEFECTS, slow=st.booleans(), kept=st.booleans())
+    def begin(self, defect: str, slow: bool, kept: bool) -> None:
+        """`slow`: a shutdown takes time; `kept`: the broker keeps answers for the session."""
         self.bench = Bench(
             Firmware("1.0.0", 1),
             Firmware("1.1.0", 2, defect),  # type: ignore[arg-type]
             Firmware("1.2.0", 3),
         )
+        self.bench.slow, self.bench.kept = slow, kept
         self.highest = 1
         self.cancelled: set[str] = set()
         self.bench.create("j0", 2)
 
-    @rule(release=st.sampled_from([1, 2, 2, 3]))
+    @rule(release=st.sampled_from([1, 2, 2, 3]), sound=st.sampled_from([True, True, True, False]))
     @precondition(lambda self: len(self.bench.wanted) < 4)
-    def another_job(self, release: int) -> None:
-        self.bench.create(f"j{len(self.bench.wanted)}", release)
+    def another_job(self, release: int, sound: bool) -> None:
+        name = f"j{len(self.bench.wanted)}"
+        if not sound:
+            self.bench.malformed.add(name)
+        self.bench.create(name, release)
+
+    @rule(state=STATES)
+    def a_renewed_document_is_none(self, state: t.UpdateState) -> None:
+        self.come_to(state)
+        bench = self.bench
+        bench.end_fetch("expired")
+        if bench.agent is None or bench.agent.state is not t.UpdateState.RENEWING:
+            return
+        name = bench.agent.talk.job_id
+        bench.malformed.add(name)
+        for _ in range(MOST_STEPS):
+            if bench.agent is None or bench.agent.state is not t.UpdateState.RENEWING:
+                break
+            bench.go_on()
+        bench.malformed.discard(name)
+
+    @rule(more=st.booleans(), cut=CUTS)
+    def the_image_has_the_wrong_length(self, more: bool, cut: int | None) -> None:
+        self.come_to(t.UpdateState.DOWNLOADING)
+        self.bench.fetch_wrong(cut, more=more)
 
     @rule(steps=st.integers(1, 25), cut=CUTS)
     def go_on(self, steps: int, cut: int | None) -> None:

@@ -151,6 +151,11 @@ class InstallsWhileItDrives(UpdateAgent):
         super()._consider(t.Conditions(True, 1.0, conditions.minute))
 
 
+class RebootsWhileItDrives(UpdateAgent):
+    def _consider_reboot(self, conditions: t.Conditions) -> None:
+        super()._consider_reboot(conditions._replace(parked=True))
+
+
 class KeepsNoOutcome(UpdateAgent):
     def _flush(self, now_s: float) -> list[t.Command]:
         out = super()._flush(now_s)
@@ -169,6 +174,7 @@ AGENTS = (
     CommitsUntested,
     TakesOlderImages,
     InstallsWhileItDrives,
+    RebootsWhileItDrives,
     KeepsNoOutcome,
     NeverAsksAfterTheEnd,
 )
@@ -191,11 +197,16 @@ def keeps_its_own_version(talk: Talk, answer: Any, now_s: float) -> Any:
     return heard
 
 
+def counts_from_one_at_each_boot(talk: Talk, epoch_s: float) -> None:
+    talk._boot = ""
+
+
 ASKED, ONLINE, REFUSED = Talk.next_request, Talk.went_online, Talk._refused
 TALKS: dict[str, Callable[..., Any]] = {
     "next_request": asks_once_only,
     "went_online": asks_nothing_when_it_comes_back,
     "_refused": keeps_its_own_version,
+    "booted": counts_from_one_at_each_boot,
 }
 
 
