@@ -128,6 +128,21 @@ async def test_axe_finds_nothing(browser: Browser, place: Town, known: int, sche
         assert found == {name: [] for name in PAGES}
 
 
+async def test_axe_finds_nothing_while_the_api_is_away(
+    browser: Browser, place: Town, known: int
+) -> None:
+    async def refuse(route: Route) -> None:
+        await route.abort("connectionrefused")
+
+    async with visit(browser, place.outputs.site_url) as page:
+        await page.settled(known)
+        await page.page.context.route("**/_aws/execute-api/**", refuse)
+        await page.page.wait_for_selector("#banner:visible")
+        results = await Axe().run(page.page)
+        assert [found["id"] for found in results.response["violations"]] == []
+        await page.page.context.unroute_all(behavior="ignoreErrors")
+
+
 async def test_dark_and_light_follow_the_system_or_the_button(
     browser: Browser, place: Town
 ) -> None:
