@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 from gap_harness import GapAws, unique
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fleet_sim.cloud.local.gaps import _seam, dynamodb_reads
 
@@ -173,14 +177,39 @@ def test_a_page_ends_at_a_megabyte_as_it_did(both: Both) -> None:
     answer = both.query("cell = :cell", values={":cell": {"S": "big"}})
     assert len(answer["Items"]) == 3
     assert answer["LastEvaluatedKey"]["id"] == {"S": "s002"}
+    assert len(both.query("cell = :cell", values={":cell": {"S": "big"}}, Limit=2)["Items"]) == 2
     for number in range(4):
         both.ask("put_item", Item=item(number, ("a", "b", None)[number % 5 // 2]))
 
 
+TEXTS = st.text(max_size=5)
+NUMBERS = (
+    st.decimals(allow_nan=False, allow_infinity=False, places=5)
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+VALUES = st.recursive(
+    st.builds(lambda text: {"S": text}, TEXTS)
+    | st.builds(lambda number: {"N": str(number)}, NUMBERS)
+    | st.builds(lambda raw: {"B": base64.b64encode(raw).decode()}, st.binary(max_size=5))
+    | st.sampled_from([{"BOOL": True}, {"NULL": True}, {"SS": ["a", "é"]}, {"NS": ["1", "-2E+9"]}]),
+    lambda value: (
+        st.builds(lambda found: {"L": found}, st.lists(value, max_size=3))
+        | st.builds(lambda found: {"M": found}, st.dictionaries(TEXTS, value, max_size=3))
+    ),
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(TEXTS, VALUES, max_size=4))
+def test_no_item_is_larger_than_its_json(found: dict[str, Any]) -> None:
+    assert _seam.service("dynamodb")._item_size_bytes(found) <= len(msgspec.json.encode(found))
+
+
 def test_a_condition_is_parsed_once_and_not_for_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
     service = _seam.service("dynamodb")
-    for name in ("_apply_index_projection", "_evaluate_condition", "_number_size_bytes", "_query",
-                 "_scan", "_tokenize", "json_response"):  # fmt: skip
+    for name in ("_apply_index_projection", "_evaluate_condition", "_paginate_evaluated_items",
+                 "_query", "_scan", "_tokenize", "json_response"):  # fmt: skip
         monkeypatch.setattr(service, name, getattr(service, name))  # put back afterwards
     calls: Counter[str] = Counter()
     parse, project = service._condition_syntax_error, service._apply_index_projection
