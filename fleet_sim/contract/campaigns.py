@@ -19,7 +19,8 @@ Name = Annotated[str, msgspec.Meta(max_length=64)]
 Offset = Annotated[int, msgspec.Meta(ge=-840, le=840)]
 
 MAX_VEHICLES = 8_000
-"""Of a request that lists them: they have to fit into one item of the table (400 KB)."""
+"""Of a request that lists them, whatever their names: they are written in one transaction (4 MB). A
+rollback, which names its vehicles itself, may have as many as fit."""
 
 
 class _Asked(

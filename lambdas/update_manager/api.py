@@ -28,13 +28,13 @@ from fleet_sim.contract.campaign_records import (
     Target,
     TargetPage,
 )
-from fleet_sim.contract.campaigns import MAX_VEHICLES, CampaignRequest, Fault, Rollback, plan_of
+from fleet_sim.contract.campaigns import CampaignRequest, Fault, Rollback, plan_of
 from fleet_sim.contract.http import UNEXPECTED, fresh_parts, problem_parts, request_line
 from update_manager import clients, logic, views
 from update_manager.driver import broken
 from update_manager.handler import start_machine
 from update_manager.logic import Campaign, Event, NotAllowedError
-from update_manager.store import ExistsError, Held
+from update_manager.store import ExistsError, Held, TooLongError
 
 logger = Logger()
 app = APIGatewayHttpResolver()
@@ -132,9 +132,8 @@ def rollback(campaign_id: str) -> Response[str]:
             "aborted, completed)",
         )
     whom = views.updated(held.campaign, _targets(held.campaign))
-    if not 0 < len(whom) <= MAX_VEHICLES:
-        says = f"{len(whom)} vehicles run its version (allowed: 1 to {MAX_VEHICLES})"
-        raise _refused(campaign_id, "rollback", 422, says)
+    if not whom:
+        raise _refused(campaign_id, "rollback", 422, "no vehicle runs its version (allowed: 1 up)")
     request = CampaignRequest(
         firmware=wanted.firmware,
         id=wanted.id or f"{campaign_id[:23]}-rollback",
@@ -164,6 +163,8 @@ def _create(request: CampaignRequest) -> Response[str]:
     status = HTTPStatus.CREATED
     try:
         store.create(made, listed, _entry("create", f"firmware {request.firmware.version}"))
+    except TooLongError as error:
+        raise ProblemError(422, str(error)) from None
     except ExistsError:
         made = _held(name).campaign
         if made.request != kept or store.vehicles(name) != listed:

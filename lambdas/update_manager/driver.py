@@ -121,6 +121,7 @@ class Driver:
         if held is not None and reconcile and held.campaign.state not in ENDED:
             self._reconcile(held.campaign)
         wait_s, before = logic.MIN_WAIT_S, None
+        targets: list[Target] | None = None
         for _ in range(ROUNDS):
             if held is None:
                 return None
@@ -138,12 +139,13 @@ class Driver:
             if self._now_s() > until_s:
                 wait_s = logic.MIN_WAIT_S
                 break
+            targets = None  # what is done moves them on
             if not self._do(held, decision.commands, until_s):
                 held = self._store.read(campaign_id)
         if held is None:
             return None
         self._flush(held)
-        counts = logic.count(held.campaign.sizes, self._targets(held.campaign))
+        counts = logic.count(held.campaign.sizes, targets or self._targets(held.campaign))
         return Turn(held.campaign, counts, wait_s)
 
     def _targets(self, campaign: Campaign) -> list[Target]:

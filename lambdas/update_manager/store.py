@@ -1,7 +1,7 @@
 """A campaign's records in DynamoDB: one partition a campaign.
 
-`item` is `meta` (the campaign, its revision, and what is still to be told), `vehicles` (the list of
-the request, if it had one), `v#WAVE#THING` (a vehicle), `audit#TIME#…`. The partition
+`item` is `meta` (the campaign, its revision, and what is still to be told), `vehicles#00` and so on
+(the list of the request, if it had one), `v#WAVE#THING` (a vehicle), `audit#TIME#…`. The partition
 `#campaigns` lists them. Every write is conditional: a campaign's on its revision, a vehicle's on
 the text that was read. Whoever writes second has decided on old news, and reads again.
 """
@@ -25,11 +25,18 @@ AT_ONCE = 8
 MAX_WAVES = 20
 TOGETHER = 100
 """Items of a transaction, and keys of a BatchGetItem, at most (DynamoDB quotas)."""
+LIST_BYTES, LISTS_BYTES = 300_000, 3_500_000
+"""Of a part of the request's list, and of all: an item has 400 KB at most, and a transaction
+4 MB (DynamoDB quotas)."""
 _encode = msgspec.json.encode
 
 
 class ExistsError(RuntimeError):
     """There is a campaign of this id already."""
+
+
+class TooLongError(ValueError):
+    """The list of vehicles does not fit into the table."""
 
 
 class Held(NamedTuple):
@@ -51,17 +58,17 @@ class Store:
     def create(
         self, campaign: Campaign, vehicles: Sequence[Candidate] | None, audit: AuditEntry
     ) -> None:
-        """`ExistsError`."""
+        """`ExistsError`, `TooLongError`."""
         items = [
             self._meta(campaign, 1, []),
             {"campaign": {"S": INDEX}, "item": {"S": campaign.id}},
             _audit(campaign.id, audit, 1, 0),
         ]
         if vehicles is not None:
-            text = _encode(vehicles).decode()
-            items.append(
-                {"campaign": {"S": campaign.id}, "item": {"S": "vehicles"}, "record": {"S": text}}
-            )
+            items += [
+                {**_key(campaign.id, f"vehicles#{i:02d}"), "record": {"S": text}}
+                for i, text in enumerate(_lists(vehicles))
+            ]
         first: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(campaign)"}
         puts: list[dict[str, Any]] = [{"TableName": self._table, "Item": item} for item in items]
         puts[0] |= first
@@ -122,10 +129,11 @@ class Store:
 
     def vehicles(self, campaign_id: str) -> list[Candidate] | None:
         """The request's list; None when it had none."""
-        item = self._get(campaign_id, "vehicles")
-        if item is None:
+        items = list(self._query(campaign_id, "vehicles#", "vehicles#\uffff"))
+        if not items:
             return None
-        return msgspec.json.decode(item["record"]["S"], type=list[Candidate])
+        lists = [msgspec.json.decode(i["record"]["S"], type=list[Candidate]) for i in items]
+        return [vehicle for some in lists for vehicle in some]
 
     def audit(self, campaign_id: str) -> list[AuditEntry]:
         items = self._query(campaign_id, "audit#", "audit#\uffff")
@@ -292,6 +300,22 @@ class Store:
             "revision": {"N": str(revision)},
             "untold": {"S": _encode(untold).decode()},
         }
+
+
+def _lists(vehicles: Sequence[Candidate]) -> list[str]:
+    """The list in parts that fit into an item each; one part when it is empty."""
+    parts: list[list[Candidate]] = [[]]
+    size = total = 0
+    for vehicle in vehicles:
+        more = len(_encode(vehicle)) + 1
+        if parts[-1] and size + more > LIST_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(vehicle)
+        size, total = size + more, total + more
+    if total > LISTS_BYTES:
+        raise TooLongError(f"vehicles: {total:,} bytes of names (allowed: {LISTS_BYTES:,})")
+    return [_encode(part).decode() for part in parts]
 
 
 def _audit(campaign_id: str, entry: AuditEntry, revision: int, place: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from update_manager.driver import AT_ONCE, Driver, Turn, broken
 from update_manager.jobs import MAKER_S, Jobs, seen
 from update_manager.logic import Campaign, Event
 from update_manager.planning import Vehicle
-from update_manager.store import ExistsError, Store
+from update_manager.store import ExistsError, Store, TooLongError
 
 
 class Mortal:
@@ -240,6 +240,26 @@ def test_a_campaign_is_made_once(dynamodb: Any) -> None:
     with pytest.raises(ExistsError):
         bench.store.create(campaign, None, AuditEntry(0, "arn:other", "create"))
     assert [e.who for e in bench.store.audit("c")] == ["arn:me"]
+
+
+def test_a_list_of_vehicles_may_be_longer_than_an_item(dynamodb: Any) -> None:
+    """8,000 with model and version are 544 KB, and an item of the table holds 400."""
+    vehicles = [
+        {"thing": f"5YJ3E1EA7KF{i:06}", "model": "model3_rwd", "version": "1.0.0"}
+        for i in range(8_000)
+    ]
+    bench = Bench(dynamodb, vehicles=vehicles)
+    listed = bench.store.vehicles("c")
+    assert listed is not None
+    assert [v.thing for v in listed] == [v["thing"] for v in vehicles]
+    assert bench.store.targets("c", 20) == []
+    campaign = msgspec.structs.replace(
+        Campaign("d", bench.request, plan_of(bench.request), "arn:me", 0), id="d"
+    )
+    with pytest.raises(TooLongError, match=r"vehicles: .* bytes of names \(allowed: 3,500,000\)"):
+        bench.store.create(campaign, listed * 8, AuditEntry(0, "arn:me", "create"))
+    bench.store.create(campaign, [], AuditEntry(0, "arn:me", "create"))
+    assert bench.store.vehicles("d") == []
 
 
 def test_a_job_whose_maker_died_before_it_said_so_is_the_same_job() -> None:
