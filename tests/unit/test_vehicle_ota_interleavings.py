@@ -13,6 +13,10 @@ from fleet_sim.world.firmware import Firmware
 CUTS = st.one_of(st.none(), st.none(), st.integers(0, 4))
 """Power is lost after so many of the commands that an event brings; None: it is not."""
 STATES = st.sampled_from(list(t.UpdateState))
+RELEASES = 8
+"""Images that are published; every second one may be bad."""
+TAKES_EFFECT = 6
+"""Steps until news has come, was asked about, and was answered."""
 MOST_STEPS = 40
 """Of the way to a state; a whole update takes some thirty."""
 DEFECTS = st.sampled_from(["none", "none", "boot", "self-test"])
@@ -27,9 +31,10 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self, defect: str, slow: bool, kept: bool) -> None:
         """`slow`: a shutdown takes time; `kept`: the broker keeps answers for the session."""
         self.bench = Bench(
-            Firmware("1.0.0", 1),
-            Firmware("1.1.0", 2, defect),  # type: ignore[arg-type]
-            Firmware("1.2.0", 3),
+            *(
+                Firmware(f"1.{release - 1}.0", release, "none" if release % 2 else defect)  # type: ignore[arg-type]
+                for release in range(1, RELEASES + 1)
+            )
         )
         self.bench.slow, self.bench.kept = slow, kept
         self.highest = 1
@@ -90,6 +95,8 @@ class Interleavings(RuleBasedStateMachine):
             if status == "IN_PROGRESS":
                 taken = self.bench.service.cancel(name, self.bench.now_s, force=True)
                 self.bench.down.extend(taken)
+        for _ in range(TAKES_EFFECT):
+            self.bench.go_on()
 
     @rule(state=STATES, kind=st.sampled_from(["broken", "expired"]))
     def nothing_comes_for_long(self, state: t.UpdateState, kind: str) -> None:
@@ -221,7 +228,11 @@ class Interleavings(RuleBasedStateMachine):
 
     def come_to(self, state: t.UpdateState) -> None:
         """As if nothing went wrong, to a state that random steps alone seldom reach; or not, when
-        it is not on the way."""
+        it is not on the way. Where nothing is left to do there is a newer image."""
+        bench = self.bench
+        newest = max(bench.slots.committed.release, *bench.wanted.values())
+        if bench.ended and newest < RELEASES:
+            bench.create(f"j{len(bench.wanted)}", newest + 1)
         for _ in range(MOST_STEPS):
             if self.bench.agent is not None and self.bench.agent.state is state:
                 return

@@ -111,6 +111,7 @@ def test_how_many_interleavings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
         f"orders of {Counted.events:,} events; {len(Counted.taken)} of "
         f"{len(t.UPDATE_TRANSITIONS)} transitions, without {', '.join(missed) or 'none'}"
     )
+    assert not missed
     assert Counted.examples >= EXAMPLES
     assert len(Counted.orders) > 0.3 * EXAMPLES
 
