@@ -123,10 +123,14 @@ def bench_parking(
 def bench_report(
     vehicles: int, duration: str, period: str, stalls: int, out: Path | None, as_json: bool
 ) -> None:
-    """What rendering the report of a made-up run takes: time, memory, and the size of the page."""
+    """What the end of a made-up run takes, from merging ledgers to the report: time, memory, and
+    the size of the page."""
     import tempfile
 
-    from fleet_sim.engine import bench_report as made_up
+    from rich.table import Table
+
+    from fleet_sim.engine.bench_report import measure
+    from fleet_sim.engine.made_up import Size
     from fleet_sim.report.render import render
     from fleet_sim.scenario import Duration
 
@@ -137,17 +141,22 @@ def bench_report(
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint=option) from None
     with tempfile.TemporaryDirectory() as folder:
-        where = out or Path(folder)
-        size = made_up.Size(vehicles, seconds["--duration"], seconds["--period"], stalls)
-        rows = made_up.write_run(where, size)
-        found = made_up.measure(where, rows, render)
+        size = Size(vehicles, seconds["--duration"], seconds["--period"], stalls)
+        found = measure(out or Path(folder) / "run", size, render)
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
     for name, value in msgspec.structs.asdict(found).items():
-        click.echo(
-            f"{name:16} {value:,.2f}" if isinstance(value, float) else f"{name:16} {value:,}"
+        if name != "parts":
+            click.echo(
+                f"{name:16} {value:,.2f}" if isinstance(value, float) else f"{name:16} {value:,}"
+            )
+    table = Table("part", "wall", "CPU", "peak memory", box=None)
+    for name, part in found.parts.items():
+        table.add_row(
+            name, f"{part.wall_s:.2f} s", f"{part.cpu_s:.2f} s", f"{part.peak_mb:,.0f} MB"
         )
+    Console(highlight=False).print(table)
 
 
 @bench.command("processor", cls=Examples, examples="fleet-sim bench processor --json")

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,16 +16,15 @@ from fleet_sim.engine.backend import Collected
 from fleet_sim.engine.costing import DEFAULT_REGION, cost_of, prices_of
 from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import qos0_of
-from fleet_sim.engine.judge import generator_figures, judge
+from fleet_sim.engine.judge import Watched, generator_figures, judge
 from fleet_sim.engine.leavings import Driven
 from fleet_sim.engine.ota_record import campaign_growth, write_campaign
 from fleet_sim.engine.progress import what_breaks
 from fleet_sim.engine.record import parking_map, write_ledger, write_series
 from fleet_sim.engine.snapshots import every_s
-from fleet_sim.engine.watch import Watch
 from fleet_sim.measure.audit import AuditResult, audit
 from fleet_sim.measure.clock import ClockOffset, clock_offset
-from fleet_sim.measure.histogram import PERCENTILES, LatencyHistogram
+from fleet_sim.measure.histogram import PERCENTILES
 from fleet_sim.measure.junit import junit_xml
 from fleet_sim.measure.load import LoadResult
 from fleet_sim.measure.maphistory import MapHistory
@@ -81,7 +80,7 @@ class Outcome(NamedTuple):
     cities: Sequence[City]
     vins: Sequence[str]
     """By a vehicle's index in the whole fleet."""
-    watch: Watch
+    watch: Watched
     collected: Collected | None
     collect_problem: str
     """Why `collected` is None although the target has a cloud; empty otherwise."""
@@ -94,12 +93,16 @@ class Outcome(NamedTuple):
     """What Locust found beside the run, if it ran."""
 
 
-def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
-    """Audit, judge, and write everything but the HTML page."""
+def conclude(
+    outcome: Outcome, folder: RunFolder, on_part: Callable[[str], None] = lambda name: None
+) -> Summary:
+    """Audit, judge, and write everything but the HTML page. `on_part` is told what begins."""
+    on_part("audit")
     driven, scenario = outcome.driven, outcome.scenario
     columns = driven.columns
     collected = outcome.collected
     audited = _audit(outcome)
+    on_part("latencies")
     stored_ns = visible_ns = None
     if driven.probe is not None:
         stored_ns, visible_ns = driven.stored_ns, driven.visible_ns
@@ -145,9 +148,9 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
     if correct is not None:
         metrics |= correct.metrics()
     generator = generator_figures(driven)
-    lateness = LatencyHistogram()
-    lateness.record_ns(driven.lateness_ns)
-    metrics["lateness_ms"] = lateness.stats(sorted({*PERCENTILES, *wanted.get("lateness_ms", ())}))
+    metrics["lateness_ms"] = driven.lateness.stats(
+        sorted({*PERCENTILES, *wanted.get("lateness_ms", ())})
+    )
     results = evaluate(thresholds, metrics)
     problem = outcome.collect_problem
     planned_s = scenario.duration_s / scenario.clock.speed
@@ -195,10 +198,12 @@ def conclude(outcome: Outcome, folder: RunFolder) -> Summary:
         if driven.shots:
             history = MapHistory(every_s(scenario.duration_s / scenario.clock.speed), driven.shots)
             folder.write("map_history.json", msgspec.json.encode(history))
+    on_part("series")
     growth = campaign_growth(outcome.campaign, driven)
     write_series(driven, folder, times, growth, outcome.load.series if outcome.load else ())
     if outcome.campaign is not None:
         write_campaign(outcome.campaign, outcome.vins, folder)
+    on_part("ledger")
     write_ledger(driven, audited, folder)
     return summary
 

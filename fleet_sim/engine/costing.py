@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 
 from fleet_sim.engine.leavings import Driven
+from fleet_sim.measure.blocks import distinct
 from fleet_sim.measure.cost import Estimate, RegionError, Workload, estimate
 from fleet_sim.measure.cost.prices import Prices, prices
 from fleet_sim.measure.ota import OtaReport
-from fleet_sim.measure.stages import NsArray, latencies_ns
+from fleet_sim.measure.stages import NsArray, latency_blocks
 from fleet_sim.scenario import Scenario
 
 DEFAULT_REGION = "us-east-1"
@@ -82,9 +83,12 @@ def workload_of(
 def _records_per_batch(times: Mapping[str, NsArray]) -> float | None:
     """Messages by different moments at which the processor took up a batch."""
     processed = times.get("processed")
-    if processed is None or not (taken := processed[processed != 0]).size:
+    if processed is None:
         return None
-    return float(taken.size / np.unique(taken).size)
+    records = int(np.count_nonzero(processed))
+    if not records:
+        return None
+    return records / int(np.count_nonzero(distinct(processed)))
 
 
 def _invocation_ms(times: Mapping[str, NsArray]) -> float | None:
@@ -92,5 +96,5 @@ def _invocation_ms(times: Mapping[str, NsArray]) -> float | None:
     processed, stored = times.get("processed"), times.get("stored")
     if processed is None or stored is None:
         return None
-    took = latencies_ns(processed, stored)
+    took = np.concatenate([np.zeros(0, np.int64), *latency_blocks(processed, stored)])
     return float(np.median(took)) / 1e6 if took.size >= FEW else None

@@ -1,29 +1,37 @@
 """The verdict of a run, and the load generator's own figures that it rests on."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet_sim.engine.leavings import Driven, Leavings
-from fleet_sim.engine.watch import Stop, Watch
+from fleet_sim.engine.leavings import Driven, Ended
+from fleet_sim.engine.watch import Stop
+from fleet_sim.measure.audit import Outage
 from fleet_sim.measure.fates import Fate
 from fleet_sim.measure.histogram import LatencyHistogram
 from fleet_sim.measure.ledger import DropCause
 from fleet_sim.measure.summary import Generator, ShardFigures, Verdict
 from fleet_sim.measure.thresholds import ThresholdResult
 
-LATE_NS = 50_000_000
-"""A message opened later than this after its intended time counts as `late`."""
 OVERLOADED_P99_NS = 1_000_000_000
 """Beyond this p99 lateness the figures are the generator's and not the target's."""
+
+
+class Watched(Protocol):
+    """What is asked of the `Watch` when the run is over."""
+
+    stopped: Stop | None
+    reason: str
+    outages: list[Outage]
 
 
 def judge(
     driven: Driven,
     generator: Generator,
     results: Sequence[ThresholdResult],
-    watch: Watch,
+    watch: Watched,
     collect_problem: str,
     *,
     planned_s: float,
@@ -53,7 +61,7 @@ def judge(
     return ("threshold_broken", broken) if broken else ("passed", [])
 
 
-def _overload(driven: Driven, generator: Generator, watch: Watch, planned_s: float) -> list[str]:
+def _overload(driven: Driven, generator: Generator, watch: Watched, planned_s: float) -> list[str]:
     """What says that the generator could not hold the schedule; empty when it did."""
     reasons = []
     p99_ms = generator.lateness_ms.get("p99")
@@ -79,9 +87,8 @@ def _overload(driven: Driven, generator: Generator, watch: Watch, planned_s: flo
     return [first, *reasons[1:]]
 
 
-def _death(driven: Driven, left: Leavings, fate: NDArray[np.uint8] | None) -> str:
+def _death(driven: Driven, left: Ended, fate: NDArray[np.uint8] | None) -> str:
     """What a dead shard did not do, apart from what may have become of what it did."""
-    opened = len(left.columns.seq)
     mine = np.isin(driven.columns.vehicle, left.share.ids)
     open_ = mine & (driven.columns.cause == DropCause.SHARD_LOST)
     if fate is not None:  # what the cloud has, it has
@@ -92,16 +99,18 @@ def _death(driven: Driven, left: Leavings, fate: NDArray[np.uint8] | None) -> st
     return (
         f"shard {left.share.number + 1} of {left.share.of} died {at_s:.1f} s into the run "
         f"({left.lost}) and its {left.share.n:,} vehicles with it: "
-        f"{left.facts.scheduled - opened:,} messages were not offered; {took}of {unknown:,} it is "
-        "not known whether they arrived"
+        f"{left.facts.scheduled - left.messages:,} messages were not offered; {took}of {unknown:,} "
+        "it is not known whether they arrived"
     )
 
 
 def generator_figures(driven: Driven) -> Generator:
     """Of all shards together, and of each."""
-    columns, lateness = driven.columns, driven.lateness_ns
+    columns = driven.columns
     sent = int(np.count_nonzero(columns.sent_ns))
     lags_ns = np.array([sample.loop_lag_ms * 1e6 for sample in driven.samples]).astype(np.int64)
+    lags = LatencyHistogram()
+    lags.record_ns(np.maximum(lags_ns, 0))
     return Generator(
         vehicles=driven.vehicles,
         connected=driven.connected,
@@ -109,31 +118,25 @@ def generator_figures(driven: Driven) -> Generator:
         not_offered=driven.not_offered,
         sent=sent,
         acknowledged=int(columns.acknowledged.sum()),
-        late=int(np.count_nonzero(lateness > LATE_NS)),
+        late=driven.late,
         # What a dead shard had was not given up: the audit says what became of it.
         dropped=int(np.count_nonzero(~np.isin(columns.cause, (0, DropCause.SHARD_LOST)))),
-        lateness_ms=_stats(lateness),
+        lateness_ms=dict(driven.lateness.stats()),
         cpu_s=driven.cpu_s,
         cpu_us_per_message=driven.cpu_s / sent * 1e6 if sent else None,
-        event_loop_lag_ms=_stats(np.maximum(lags_ns, 0)),
+        event_loop_lag_ms=dict(lags.stats()),
         shards=[_figures(left) for left in driven.shards],
     )
 
 
-def _figures(left: Leavings) -> ShardFigures:
+def _figures(left: Ended) -> ShardFigures:
     return ShardFigures(
         vehicles=left.share.n,
         connected=left.facts.connected,
-        messages=len(left.columns.seq),
-        sent=int(np.count_nonzero(left.columns.sent_ns)),
+        messages=left.messages,
+        sent=left.sent,
         cpu_s=left.facts.cpu_s,
         rss_mb=left.facts.rss_mb,
-        lateness_ms=_stats(left.lateness_ns),
+        lateness_ms=dict(left.lateness.stats()),
         died=left.lost,
     )
-
-
-def _stats(values_ns: NDArray[np.int64]) -> dict[str, float | None]:
-    histogram = LatencyHistogram()
-    histogram.record_ns(values_ns)
-    return dict(histogram.stats())

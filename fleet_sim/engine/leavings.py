@@ -13,6 +13,7 @@ from fleet_sim.engine.probe import Seen
 from fleet_sim.engine.snapshots import PartShot
 from fleet_sim.engine.status import Sample, Status, sum_samples
 from fleet_sim.measure import maphistory
+from fleet_sim.measure.histogram import LatencyHistogram
 from fleet_sim.measure.ledger import DropCause, Ledger, LedgerColumns
 from fleet_sim.measure.maphistory import Shot
 from fleet_sim.measure.ota import VehicleTruth
@@ -63,6 +64,9 @@ class Leavings(NamedTuple):
     ledger_lost: bool = False
     """Whether its ledger was made up from the schedule, because the real one died with it."""
 
+
+LATE_NS = 50_000_000
+"""A message opened later than this after its intended time counts as `late`."""
 
 SETTLED_NS = 1_000_000_000
 """What was written to a socket so long before its process died has left it."""
@@ -132,13 +136,43 @@ def of_the_dead(
     )
 
 
+class Ended(NamedTuple):
+    """What stays of a shard's leavings once they are merged: its arrays are in the fleet's."""
+
+    share: Share
+    facts: Facts
+    messages: int
+    """Rows of its ledger."""
+    sent: int
+    late: int
+    lateness: LatencyHistogram
+    lost: str
+    """Why it died; empty for one that did not."""
+    ledger_lost: bool
+
+    @classmethod
+    def of(cls, left: Leavings) -> "Ended":
+        lateness = LatencyHistogram()
+        lateness.record_ns(left.lateness_ns)
+        return cls(
+            share=left.share,
+            facts=left.facts,
+            messages=len(left.columns.seq),
+            sent=int(np.count_nonzero(left.columns.sent_ns)),
+            late=int(np.count_nonzero(left.lateness_ns > LATE_NS)),
+            lateness=lateness,
+            lost=left.lost,
+            ledger_lost=left.ledger_lost,
+        )
+
+
 class Driven(NamedTuple):
     """What all shards of a run left, as one fleet."""
 
     vehicles: int
     columns: LedgerColumns
     """By intended time."""
-    lateness_ns: NDArray[np.int64]
+    lateness: LatencyHistogram
     stored_ns: NDArray[np.int64]
     visible_ns: NDArray[np.int64]
     occupied: NDArray[np.bool_]
@@ -157,7 +191,7 @@ class Driven(NamedTuple):
     """Of vehicles that had to do with an update campaign, and whose shard lived."""
     shots: list[Shot]
     """The map as the API had it during the run, beside the truth."""
-    shards: tuple[Leavings, ...]
+    shards: tuple[Ended, ...]
 
     @property
     def cpu_s(self) -> float:
@@ -177,7 +211,11 @@ class Driven(NamedTuple):
         return self.scheduled - len(self.columns.seq)
 
     @property
-    def lost(self) -> list[Leavings]:
+    def late(self) -> int:
+        return sum(left.late for left in self.shards)
+
+    @property
+    def lost(self) -> list[Ended]:
         """Shards that died."""
         return [left for left in self.shards if left.lost]
 
@@ -200,24 +238,9 @@ def _shots(parts: Sequence[Leavings], begins: NDArray[np.intp], t0_ns: int) -> l
     ]
 
 
-def joined(
-    parts: Sequence[LedgerColumns], order: NDArray[np.intp] | slice = slice(None)
-) -> LedgerColumns:
-    """One ledger after another, and then its rows in this order."""
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])[order]
-        for name in LedgerColumns._fields
-    }
-    return LedgerColumns(**columns)
-
-
-def merge(parts: Sequence[Leavings], stalls: Sequence[int]) -> Driven:
-    """`stalls`: how many each town has."""
-    columns = joined([left.columns for left in parts])
-    order: NDArray[np.intp] | slice = slice(None)
-    if len(parts) > 1:
-        order = np.argsort(columns.intended_ns, kind="stable")
-        columns = joined([columns], order)
+def merge(parts: list[Leavings], stalls: Sequence[int]) -> Driven:
+    """`stalls`: how many each town has. Takes the parts out of their list: ten million messages are
+    600 MB, and each column is let go once it is in the fleet's."""
     begins = np.cumsum([0, *stalls])
     occupied, known = np.zeros(begins[-1], np.bool_), np.zeros(begins[-1], np.bool_)
     for left in parts:
@@ -234,23 +257,50 @@ def merge(parts: Sequence[Leavings], stalls: Sequence[int]) -> Driven:
     if len(parts) > 1:
         weights = [sum(stalls[t] for t in left.share.towns) for left in parts]
         samples = sum_samples([left.facts.samples for left in parts], weights)
+    shots = _shots(parts, begins, min(started, default=0))
+    shards = tuple(Ended.of(left) for left in parts)
+    lateness = LatencyHistogram()
+    for shard in shards:
+        lateness.include(shard.lateness)
+    columns, stored_ns, visible_ns = _joined(parts)
     return Driven(
-        vehicles=sum(left.share.n for left in parts),
+        vehicles=sum(shard.share.n for shard in shards),
         columns=columns,
-        lateness_ns=np.concatenate([left.lateness_ns for left in parts]),
-        stored_ns=np.concatenate([left.stored_ns for left in parts])[order],
-        visible_ns=np.concatenate([left.visible_ns for left in parts])[order],
+        lateness=lateness,
+        stored_ns=stored_ns,
+        visible_ns=visible_ns,
         occupied=occupied,
         known=known,
-        now_s=max(left.facts.now_s for left in parts),
+        now_s=max(shard.facts.now_s for shard in shards),
         t0_ns=min(started, default=0),
-        end_ns=max(left.facts.end_ns for left in parts),
-        scheduled=sum(left.facts.scheduled for left in parts),
-        connected=sum(left.facts.connected for left in parts),
+        end_ns=max(shard.facts.end_ns for shard in shards),
+        scheduled=sum(shard.facts.scheduled for shard in shards),
+        connected=sum(shard.facts.connected for shard in shards),
         samples=samples,
         probe=Seen.merged(seen) if seen else None,
         failures=failures,
-        updates=[truth for left in parts for truth in left.facts.updates],
-        shards=tuple(parts),
-        shots=_shots(parts, begins, min(started, default=0)),
+        updates=[truth for shard in shards for truth in shard.facts.updates],
+        shards=shards,
+        shots=shots,
     )
+
+
+def _joined(
+    parts: list[Leavings],
+) -> tuple[LedgerColumns, NDArray[np.int64], NDArray[np.int64]]:
+    """Ledger and the probe's times by intended time; a single shard's as they are. Empties
+    `parts`."""
+    if len(parts) == 1:
+        only = parts.pop()
+        return only.columns, only.stored_ns, only.visible_ns
+    intended = np.concatenate([left.columns.intended_ns for left in parts])
+    order = np.argsort(intended, kind="stable")
+    del intended
+    found: dict[str, list[NDArray[Any]]] = {
+        name: [getattr(left.columns, name) for left in parts] for name in LedgerColumns._fields
+    }
+    found |= {name: [getattr(left, name) for left in parts] for name in ("stored_ns", "visible_ns")}
+    parts.clear()
+    sorted_: dict[str, Any] = {name: np.concatenate(found.pop(name))[order] for name in [*found]}
+    stored_ns, visible_ns = sorted_.pop("stored_ns"), sorted_.pop("visible_ns")
+    return LedgerColumns(**sorted_), stored_ns, visible_ns

@@ -149,7 +149,7 @@ class Supervisor:
         await asyncio.gather(*(one(host) for host in self.living))
         for number in self.losses:
             found[number] = self._of_lost(number)
-        return merge([found[host.share.number] for host in self.hosts], stalls)
+        return merge([found.pop(host.share.number) for host in self.hosts], stalls)
 
     def kill(self) -> None:
         """End what still lives, whatever it does."""

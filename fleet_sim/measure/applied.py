@@ -27,6 +27,12 @@ class Applied(NamedTuple):
     last: NDArray[np.uint64]
     mismatches: list[Mismatch]
 
+    def of(self, begin: int, end: int) -> "Applied":
+        """Those of vehicles `begin` to `end - 1`, without the mismatches."""
+        bounds = np.array([begin << SEQ_BITS, end << SEQ_BITS], np.uint64)
+        low, high = np.searchsorted(self.first, bounds).tolist()
+        return Applied(self.first[low:high], self.last[low:high], [])
+
     def contains(self, key: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of the messages are applied, `[len(key)]`."""
         if not len(self.first):

@@ -7,7 +7,7 @@ messages, and must be 0.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from fleet_sim.measure.applied import Applied, load_applied
 from fleet_sim.measure.archived import (
     SEQ_BITS,
+    Archive,
     Archived,
     ArchiveRow,
     ArchiveRows,
     VehicleIndex,
-    load_archive,
 )
 from fleet_sim.measure.fates import NO_OUTAGE, Fate, Findings, decide
 from fleet_sim.measure.ledger import DropCause, LedgerColumns
-from fleet_sim.measure.stories import Story, tell
+from fleet_sim.measure.parts import PART_ROWS, parts_of
+from fleet_sim.measure.stories import Stories, Story, joined, tell
 
 DEFAULT_GRACE_NS = 1_000_000_000
 """An outage explains a missing acknowledgement of what was sent up to this long before it."""
@@ -131,6 +132,7 @@ def audit(
     qos0: NDArray[np.bool_] | None = None,
     t0_ns: int | None = None,
     grace_ns: int = DEFAULT_GRACE_NS,
+    part_rows: int = PART_ROWS,
 ) -> AuditResult:
     """Reconcile one run.
 
@@ -139,6 +141,7 @@ def audit(
       are None for a target without a cloud, and then only acknowledgements are audited.
     - `vins`: vin of each vehicle index of the ledger.
     - `qos0`: `[vehicles]`, True for those that publish with QoS 0; None is nobody.
+    - `part_rows`: rows of ledger and archive that are looked at together.
     - `t0_ns`: what stories count seconds from; default: the first intended time.
 
     `ValueError` when the ledger has a message twice or an unknown vehicle, when an interval text
@@ -148,43 +151,65 @@ def audit(
     if any(cloud) != all(cloud):
         raise ValueError("audit: archive, applied and newest are given together or not at all")
     vehicles = VehicleIndex(list(vins))
-    key = _ledger_keys(ledger, vehicles)
-    qos0_row = np.zeros(len(key), np.bool_) if qos0 is None else qos0[ledger.vehicle]
-    archived: Archived | None = None
-    listed: Applied | None = None
-    if archive is not None and applied is not None and newest is not None:
-        archived = load_archive(archive, vehicles)
-        listed = load_applied(applied, newest, vehicles)
-    found = decide(ledger, key, qos0_row, archived, listed)
-    outage = _outages(ledger, found.needs_outage, outages, grace_ns)
-    explained = found.explained | (outage != NO_OUTAGE)
-    unexplained = found.problem & ~explained
-    stories = tell(
-        ledger,
-        found,
-        unexplained,
-        vehicles.vins,
-        causes=[o.what for o in outages],
-        outage=outage,
-        t0_ns=t0_ns,
-        limit=MAX_STORIES,
-    )
-    report = _report(ledger, found, qos0_row, explained, unexplained, stories, archived)
-    return AuditResult(report, found.fate, explained, found.stream_ns, found.processed_ns)
-
-
-def _ledger_keys(ledger: LedgerColumns, vehicles: VehicleIndex) -> NDArray[np.uint64]:
     if len(ledger.vehicle) and int(ledger.vehicle.max()) >= vehicles.known:
         raise ValueError(
             f"ledger: vehicle {int(ledger.vehicle.max())} is not among the {vehicles.known} vins"
         )
+    whole: Archive | None = None
+    listed: Applied | None = None
+    if archive is not None and applied is not None and newest is not None:
+        whole = Archive(archive, vehicles)
+        listed = load_applied(applied, newest, vehicles)
+    n = len(ledger.vehicle)
+    t0 = t0_ns if t0_ns is not None else int(ledger.intended_ns.min(initial=2**62))
+    fate, is_explained = np.zeros(n, np.uint8), np.zeros(n, np.bool_)
+    stream_ns, processed_ns = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    reports: list[AuditReport] = []
+    told: list[Stories] = []
+    for part in parts_of(ledger.vehicle, whole, len(vehicles.vins), part_rows):
+        mine = ledger.at(part.rows)
+        key, by_key = _ledger_keys(mine)
+        qos0_row = np.zeros(len(key), np.bool_) if qos0 is None else qos0[mine.vehicle]
+        archived = None if whole is None else whole.part(part.archived)
+        has = None
+        if listed is not None:
+            has = listed.of(part.begin, part.end)
+            if not reports:
+                has = has._replace(mismatches=listed.mismatches)
+        found = decide(mine, key, by_key, qos0_row, archived, has)
+        outage = _outages(mine, found.needs_outage, outages, grace_ns)
+        explained = found.explained | (outage != NO_OUTAGE)
+        unexplained = found.problem & ~explained
+        told.append(
+            tell(
+                mine,
+                found,
+                unexplained,
+                vehicles.vins,
+                causes=[o.what for o in outages],
+                outage=outage,
+                t0_ns=t0,
+                limit=MAX_STORIES,
+            )
+        )
+        reports.append(_report(mine, found, qos0_row, explained, unexplained, archived))
+        fate[part.rows], is_explained[part.rows] = found.fate, explained
+        stream_ns[part.rows], processed_ns[part.rows] = found.stream_ns, found.processed_ns
+    report = _sum(reports, joined(told, MAX_STORIES))
+    return AuditResult(report, fate, is_explained, stream_ns, processed_ns)
+
+
+def _ledger_keys(ledger: LedgerColumns) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    """`vehicle << 32 | seq` of each row, and what sorts them."""
     key: NDArray[np.uint64] = (ledger.vehicle.astype(np.uint64) << np.uint64(SEQ_BITS)) | ledger.seq
-    values, counts = np.unique(key, return_counts=True)
-    if len(values) != len(key):
-        twice = int(values[counts > 1][0])
+    by_key = np.argsort(key)
+    ordered = key[by_key]
+    again = ordered[1:] == ordered[:-1]
+    if again.any():
+        twice = int(ordered[1:][again][0])
         vehicle, seq = twice >> SEQ_BITS, twice & 0xFFFFFFFF
         raise ValueError(f"ledger: vehicle {vehicle} seq {seq} was opened more than once")
-    return key
+    return key, by_key
 
 
 def _outages(
@@ -209,9 +234,9 @@ def _report(
     qos0: NDArray[np.bool_],
     explained: NDArray[np.bool_],
     unexplained: NDArray[np.bool_],
-    stories: list[Story],
     archived: Archived | None,
 ) -> AuditReport:
+    """Of a part of the fleet; without stories."""
     fate = found.fate
     count = np.bincount(fate, minlength=len(Fate)).tolist()
     sent = ledger.sent_ns != 0
@@ -235,7 +260,7 @@ def _report(
         unacknowledged=int(unacknowledged.sum()),
         unacknowledged_archived=int((unacknowledged & arrived).sum()),
         unacknowledged_missing=int((unacknowledged & ~arrived).sum()),
-        dropped={c.name.lower(): dropped[c] for c in DropCause if dropped[c]},
+        dropped={c.name.lower(): dropped[c] for c in DropCause},
         unsent=count[Fate.UNSENT],
         phantom=count[Fate.PHANTOM] + len(found.phantoms),
         newest_mismatch=len(found.newest_mismatches),
@@ -244,6 +269,21 @@ def _report(
         + len(found.phantoms)
         + found.applied_strangers
         + len(found.newest_mismatches),
-        fates={f.name.lower(): count[f] for f in Fate if count[f]},
-        stories=stories,
+        fates={f.name.lower(): count[f] for f in Fate},
+        stories=[],
     )
+
+
+def _sum(parts: Sequence[AuditReport], stories: list[Story]) -> AuditReport:
+    """Of the whole fleet; what there was none of is not named."""
+    total: dict[str, Any] = {}
+    for name in AuditReport.__struct_fields__:
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], int):
+            total[name] = sum(values)
+        elif isinstance(values[0], dict):
+            counts = {key: sum(value[key] for value in values) for key in values[0]}
+            total[name] = {key: count for key, count in counts.items() if count}
+        else:
+            total[name] = None
+    return AuditReport(**{**total, "stories": stories})

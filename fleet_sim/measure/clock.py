@@ -10,6 +10,7 @@ middle of what all of them allow is the estimate, and half its width the bound o
 import msgspec
 import numpy as np
 
+from fleet_sim.measure.blocks import blocks
 from fleet_sim.measure.stages import NsArray
 
 RESOLUTION_NS = 1_000_000
@@ -40,22 +41,30 @@ def clock_offset(
     negative: dict[str, int],
 ) -> ClockOffset | None:
     """`[n]` each, 0 where unknown. None when no message was seen at the API."""
-    known = (sent_ns != 0) & (stream_ns != 0)
-    whole = known & (stored_ns != 0) & (visible_ns != 0)
-    if not whole.any():
+    outward, whole = [], []
+    for block in blocks(len(sent_ns)):
+        sent, stream = sent_ns[block], stream_ns[block]
+        known = (sent != 0) & (stream != 0)
+        if not known.any():
+            continue
+        outward.append(int((stream - sent)[known].min()))
+        known &= (stored_ns[block] != 0) & (visible_ns[block] != 0)
+        whole.append(np.flatnonzero(known) + block.start)
+    rows = np.concatenate(whole) if whole else np.zeros(0, np.intp)
+    if not len(rows):
         return None
-    most = float((stream_ns - sent_ns)[known].min()) + RESOLUTION_NS
-    least = float((stored_ns - visible_ns)[whole].max())
+    out, back = stream_ns[rows] - sent_ns[rows], stored_ns[rows] - visible_ns[rows]
+    most = float(min(outward)) + RESOLUTION_NS
+    least = float(back.max())
     steady = least <= most
     if not steady:
-        out, back = (stream_ns - sent_ns)[whole], (stored_ns - visible_ns)[whole]
         fastest = int(np.argmin(out - back))
         most, least = float(out[fastest]) + RESOLUTION_NS, float(back[fastest])
     return ClockOffset(
         offset_ms=(most + least) / 2e6,
         error_ms=abs(most - least) / 2e6,
         steady=steady,
-        round_trips=int(np.count_nonzero(whole)),
+        round_trips=len(rows),
         negative=negative,
     )
 

@@ -77,11 +77,13 @@ class Findings:
 def decide(
     ledger: LedgerColumns,
     key: NDArray[np.uint64],
+    by_key: NDArray[np.intp],
     qos0: Bools,
     archived: Archived | None,
     applied: Applied | None,
 ) -> Findings:
-    """`key`: `vehicle << 32 | seq` of each row, distinct; `qos0`: rows published with QoS 0."""
+    """Of all messages of some vehicles. `key`: `vehicle << 32 | seq` of each row, distinct;
+    `by_key` sorts them; `qos0`: rows published with QoS 0."""
     n = len(key)
     none = np.zeros(n, np.bool_)
     sent = ledger.sent_ns != 0
@@ -94,11 +96,11 @@ def decide(
     phantoms: list[tuple[int, int]] = []
     strangers: tuple[int, list[tuple[int, int]]] = (0, [])
     if archived is not None and applied is not None:
-        by_key = np.argsort(key, kind="stable")
+        keys = key[by_key]
         # `archived` is in stream order and np.unique returns first positions: the first copy.
         seen, first, count = np.unique(archived.key, return_index=True, return_counts=True)
-        at = np.searchsorted(key[by_key], seen)
-        known = (at < n) & (key[by_key][np.minimum(at, n - 1)] == seen) if n else at < 0
+        at = np.searchsorted(keys, seen)
+        known = (at < n) & (keys[np.minimum(at, n - 1)] == seen) if n else at < 0
         row = by_key[at[known]]
         copies[row] = count[known]
         stream_ns[row] = archived.arrival_ns[first[known]]
@@ -107,10 +109,9 @@ def decide(
         is_applied = applied.contains(key)
         in_stream = row[np.argsort(first[known], kind="stable")]
         in_stream = in_stream[sent[in_stream]]
-        del by_key, first, count, at, known, row  # each is 80 MB of ten million messages
-        strangers = applied.strangers(np.union1d(key, seen), _MAX_NAMED)
-        del seen
-        reordered, overtaken = _order(ledger, in_stream, n)
+        everything = keys if not phantoms else np.union1d(keys, seen)
+        strangers = applied.strangers(everything, _MAX_NAMED)
+        reordered, overtaken = _order(ledger, by_key, in_stream)
     is_archived = copies > 0
     duplicated = copies > 1
     resent = ledger.resent > 0
@@ -161,22 +162,28 @@ def decide(
     )
 
 
-def _order(ledger: LedgerColumns, rows: NDArray[np.int64], n: int) -> tuple[Bools, Bools]:
+def _order(
+    ledger: LedgerColumns, by_seq: NDArray[np.intp], rows: NDArray[np.intp]
+) -> tuple[Bools, Bools]:
     """Rows that came after a later message of their vehicle, `[n]`: later by sequence number, and
     later by the generator's own sending.
 
-    `rows`: archived rows in stream order.
+    `by_seq`: all rows by vehicle and sequence number; `rows`: archived ones in stream order.
     """
-    by_seq = np.lexsort((ledger.seq, ledger.vehicle))
-    by_send = np.lexsort((ledger.seq, ledger.sent_ns, ledger.vehicle))
-    # A stable sort by vehicle keeps stream order within each. Ranks grow with the vehicle, so one
-    # running maximum over all starts afresh at each vehicle.
+    # A stable sort by vehicle keeps stream order within each.
     rows = rows[np.argsort(ledger.vehicle[rows], kind="stable")]
-    late: list[Bools] = []
-    for order in (by_seq, by_send):
-        rank = np.empty(n, np.int64)
-        rank[order] = np.arange(n)
-        behind = np.zeros(n, np.bool_)
-        behind[rows] = np.maximum.accumulate(rank[rows]) > rank[rows]
-        late.append(behind)
-    return late[0], late[1]
+    reordered = _behind(by_seq, rows)
+    vehicle, sent_ns = ledger.vehicle[by_seq], ledger.sent_ns[by_seq]
+    if ((sent_ns[1:] >= sent_ns[:-1]) | (vehicle[1:] != vehicle[:-1])).all():
+        return reordered, reordered  # what was numbered later was sent later
+    return reordered, _behind(np.lexsort((ledger.seq, ledger.sent_ns, ledger.vehicle)), rows)
+
+
+def _behind(order: NDArray[np.intp], rows: NDArray[np.intp]) -> Bools:
+    """Which of the `rows`, vehicle by vehicle, come after one that `order` has later."""
+    # Ranks grow with the vehicle, so one running maximum over all starts afresh at each vehicle.
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    behind = np.zeros(len(order), np.bool_)
+    behind[rows] = np.maximum.accumulate(rank[rows]) > rank[rows]
+    return behind

@@ -6,12 +6,14 @@ buckets first: a million latencies become at most some 23,000 calls.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
+
+from fleet_sim.measure.blocks import blocks
 
 HIGHEST_US = 3_600_000_000
 SIGNIFICANT_DIGITS = 3
@@ -42,9 +44,8 @@ class Counted(NamedTuple):
 
 def counted(micros: NDArray[np.int64]) -> Counted:
     """Of at least one latency, whole µs within 0 s - 1 h."""
-    lowest, counts = np.unique(_lowest_equivalent(micros), return_counts=True)
-    return Counted(
-        lowest.tolist(), counts.tolist(), int(micros.sum()), int(micros.min()), int(micros.max())
+    return _counted(
+        np.bincount(_bucket(micros)), int(micros.sum()), int(micros.min()), int(micros.max())
     )
 
 
@@ -65,21 +66,47 @@ class LatencyHistogram:
 
     def record_ns(self, latencies_ns: NDArray[np.int64]) -> None:
         """Add latencies in ns, any shape; they are rounded to whole µs."""
-        values = latencies_ns.ravel()
-        below = values < 0
-        negative = int(np.count_nonzero(below))
-        if negative:
-            self.negative += negative
-            values = values[~below]
-        micros = (values + 500) // 1000
-        above = micros > HIGHEST_US
-        out_of_range = int(np.count_nonzero(above))
-        if out_of_range:
-            self.out_of_range += out_of_range
-            micros = micros[~above]
-        if not micros.size:
-            return
-        self.add(counted(micros))
+        self.record_parts([latencies_ns])
+
+    def record_parts(self, parts: Iterable[NDArray[np.int64]]) -> None:
+        """Add all arrays' latencies, as `record_ns`: buckets are filled once and not for each."""
+        counts = np.zeros(_BUCKETS, np.int64)
+        sum_us, min_us, max_us = 0, HIGHEST_US, 0
+        for values in (part.ravel()[block] for part in parts for block in blocks(part.size)):
+            below = values < 0
+            negative = int(np.count_nonzero(below))
+            if negative:
+                self.negative += negative
+                values = values[~below]
+            micros = (values + 500) // 1000
+            above = micros > HIGHEST_US
+            out_of_range = int(np.count_nonzero(above))
+            if out_of_range:
+                self.out_of_range += out_of_range
+                micros = micros[~above]
+            if micros.size:
+                counts += np.bincount(_bucket(micros), minlength=_BUCKETS)
+                sum_us += int(micros.sum())
+                min_us = min(min_us, int(micros.min()))
+                max_us = max(max_us, int(micros.max()))
+        if counts.any():
+            self.add(_counted(counts, sum_us, min_us, max_us))
+
+    def include(self, other: "LatencyHistogram") -> None:
+        """Add all that another one has counted."""
+        self.negative += other.negative
+        self.out_of_range += other.out_of_range
+        if other.count:
+            filled = other._filled()
+            self.add(
+                Counted(
+                    [bucket.highest_us for bucket in filled],
+                    [bucket.latencies for bucket in filled],
+                    other._sum_us,
+                    other._min_us,
+                    other._max_us,
+                )
+            )
 
     def add(self, part: Counted) -> None:
         """Add what another process has counted: nothing is rounded twice."""
@@ -173,13 +200,28 @@ class _Bucket(NamedTuple):
     latencies: int
 
 
-def _lowest_equivalent(micros: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Lowest value of the HDR bucket of each value.
+def _bucket(micros: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of the HDR bucket of each value, in the order of values.
 
     With 2,048 sub-buckets (the power of two above 2 x 10^3) a value keeps its 11 leading bits.
     """
     # frexp's exponent is the bit length; float64 holds these integers exactly.
-    bits = np.frexp(micros.astype(np.float64))[1]
-    shift = np.maximum(bits - 11, 0).astype(np.int64)
-    lowest: NDArray[np.int64] = (micros >> shift) << shift
-    return lowest
+    shift = np.frexp(micros.astype(np.float64))[1].astype(np.int64)
+    shift -= 11
+    np.maximum(shift, 0, out=shift)
+    number: NDArray[np.int64] = micros >> shift
+    number += shift * _HALF
+    return number
+
+
+def _counted(counts: NDArray[np.int64], sum_us: int, min_us: int, max_us: int) -> Counted:
+    """`counts`: by number of the bucket."""
+    number = np.flatnonzero(counts)
+    shift = np.maximum(number // _HALF - 1, 0)
+    lowest = (number - shift * _HALF) << shift
+    return Counted(lowest.tolist(), counts[number].tolist(), sum_us, min_us, max_us)
+
+
+_HALF = 1024
+"""Sub-buckets that a doubling adds."""
+_BUCKETS = int(_bucket(np.array([HIGHEST_US]))[0]) + 1

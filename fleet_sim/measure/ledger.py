@@ -65,6 +65,11 @@ class LedgerColumns(NamedTuple):
     cause: NDArray[np.uint8]
     resent: NDArray[np.uint8]
 
+    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "LedgerColumns":
+        """Of these rows only."""
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in self._fields}
+        return LedgerColumns(**columns)
+
     @property
     def acknowledged(self) -> NDArray[np.bool_]:
         """Rows with a PUBACK that reports success."""

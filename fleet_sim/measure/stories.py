@@ -1,6 +1,7 @@
 """The story of a problem message: all that is known of it, in order, with times."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +24,23 @@ class Story(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In order: `intended 12.300 s`, `sent +0.2 ms`, `acknowledged +14.0 ms`, `never archived`."""
 
 
+class Stories(NamedTuple):
+    """By what they are of, in the order in which they are told; each kind by vehicle and sequence
+    number, and no more than were asked for."""
+
+    mismatches: list[Story]
+    phantoms: list[Story]
+    strangers: list[Story]
+    unexplained: list[Story]
+    explained: list[Story]
+
+
+def joined(parts: Sequence[Stories], limit: int) -> list[Story]:
+    """Of parts of the fleet, in order of vehicles: at most `limit` stories."""
+    kinds = [[story for part in parts for story in part[i]] for i in range(len(Stories._fields))]
+    return [story for kind in kinds for story in kind][:limit]
+
+
 def tell(
     ledger: LedgerColumns,
     found: Findings,
@@ -31,14 +49,14 @@ def tell(
     *,
     causes: Sequence[str],
     outage: NDArray[np.int32],
-    t0_ns: int | None,
+    t0_ns: int,
     limit: int,
-) -> list[Story]:
-    """At most `limit` stories: unexplained ones first, then by vehicle and sequence number.
+) -> Stories:
+    """At most `limit` stories of each kind.
 
     `causes`: what each outage was; `outage`: the index of the one that explains a row.
     """
-    stories = [
+    mismatches = [
         Story(
             vins[m.vehicle],
             m.newest,
@@ -48,11 +66,11 @@ def tell(
         )
         for m in found.newest_mismatches[:limit]
     ]
-    stories += [
+    phantoms = [
         Story(vins[vehicle], seq, "phantom", "", ["not in the ledger", "archived"])
         for vehicle, seq in found.phantoms[:limit]
     ]
-    stories += [
+    strangers = [
         Story(
             vins[vehicle],
             seq,
@@ -62,15 +80,17 @@ def tell(
         )
         for vehicle, seq in found.applied_strangers_named[:limit]
     ]
-    t0 = t0_ns if t0_ns is not None else int(ledger.intended_ns.min(initial=2**62))
+    of_rows = []
     for wanted in (unexplained, found.problem & ~unexplained):
-        if len(stories) >= limit:
-            break
         rows = np.flatnonzero(wanted)
         order = np.lexsort((ledger.seq[rows], ledger.vehicle[rows]))
-        for row in rows[order][: limit - len(stories)].tolist():
-            stories.append(_story(ledger, found, row, vins, causes, int(outage[row]), t0))
-    return stories[:limit]
+        of_rows.append(
+            [
+                _story(ledger, found, row, vins, causes, int(outage[row]), t0_ns)
+                for row in rows[order][:limit].tolist()
+            ]
+        )
+    return Stories(mismatches, phantoms, strangers, *of_rows)
 
 
 def _story(

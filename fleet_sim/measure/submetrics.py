@@ -1,14 +1,15 @@
 """Metrics of a part of the messages: a group's, a phase's. Computed for the thresholds that ask."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet_sim.measure.blocks import blocks
 from fleet_sim.measure.histogram import PERCENTILES, LatencyHistogram
 from fleet_sim.measure.ledger import LedgerColumns
-from fleet_sim.measure.stages import NsArray, latencies_ns
+from fleet_sim.measure.stages import NsArray, acknowledged_ns, latencies_ns
 from fleet_sim.measure.thresholds import canonical_metric, parse_metric
 
 
@@ -56,19 +57,26 @@ def submetrics(
             continue
         if group is not None and group not in parts.groups:
             continue
-        rows = parts.rows(columns, group, phase)
         key = canonical_metric(text)
+        chosen = _chosen(parts, columns, group, phase)
         if name == "messages" and stage is None:
-            found[key] = {"count": int(np.count_nonzero(rows))}
+            found[key] = {"count": sum(len(rows) for rows in chosen)}
             continue
         if name == "latency_ms" and stage is not None and stage in times:
-            took = latencies_ns(columns.intended_ns[rows], times[stage][rows])
+            since_ns, at_ns = columns.intended_ns, times[stage]
         elif name == "service_ms" and stage == "acknowledged":
-            good = rows & columns.acknowledged
-            took = latencies_ns(columns.sent_ns[good], columns.acked_ns[good])
+            since_ns, at_ns = columns.sent_ns, acknowledged_ns(columns)
         else:
             continue
         histogram = LatencyHistogram()
-        histogram.record_ns(took)
+        histogram.record_parts(latencies_ns(since_ns[rows], at_ns[rows]) for rows in chosen)
         found[key] = histogram.stats(sorted({*PERCENTILES, *percentiles.get(key, ())}))
     return found
+
+
+def _chosen(
+    parts: Parts, columns: LedgerColumns, group: str | None, phase: str | None
+) -> Iterator[NDArray[np.intp]]:
+    """Numbers of the rows, block by block."""
+    for block in blocks(len(columns.seq)):
+        yield np.flatnonzero(parts.rows(columns.at(block), group, phase)) + block.start

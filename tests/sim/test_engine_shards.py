@@ -162,7 +162,7 @@ async def test_all_shards_together_are_the_run(tmp_path: Path) -> None:
     stalls = [city.stalls.n for city in build_cities(spec)]
     driven = await supervisor.finish(1.0, 0.0, stalls)
     assert (driven.vehicles, driven.scheduled, driven.not_offered) == (21, 600, 0)
-    assert len(driven.columns.seq) == len(driven.lateness_ns) == 600
+    assert len(driven.columns.seq) == driven.lateness.count == 600
     assert (np.diff(driven.columns.intended_ns) >= 0).all()
     assert driven.known.all()
     assert [round(sample.t_s) for sample in driven.samples] == list(range(21))
@@ -184,12 +184,14 @@ async def test_a_shard_that_dies_leaves_what_it_did_and_the_others_go_on(tmp_pat
     driven = await supervisor.finish(1.0, 0.0, [city.stalls.n for city in build_cities(spec)])
     [dead] = driven.lost
     assert (dead.share.number, dead.lost) == (1, "killed by signal 9 (SIGKILL)")
-    assert 0 < len(dead.columns.seq) < dead.facts.scheduled
-    assert driven.not_offered == dead.facts.scheduled - len(dead.columns.seq)
-    unknown = dead.columns.cause == DropCause.SHARD_LOST
+    assert 0 < dead.messages < dead.facts.scheduled
+    assert driven.not_offered == dead.facts.scheduled - dead.messages
+    its = driven.columns.at(np.isin(driven.columns.vehicle, dead.share.ids))
+    assert len(its.seq) == dead.messages
+    unknown = its.cause == DropCause.SHARD_LOST
     # Acknowledged ones are known to have arrived; of QoS 0 nobody ever says, and it was sent.
-    silent = (dead.columns.vehicle >= 13) & (dead.columns.sent_ns < dead.facts.end_ns - 1e9)
-    assert np.array_equal(unknown, (dead.columns.acked_ns == 0) & ~silent)
+    silent = (its.vehicle >= 13) & (its.sent_ns < dead.facts.end_ns - 1e9)
+    assert np.array_equal(unknown, (its.acked_ns == 0) & ~silent)
     qos0 = np.repeat([False, True], [13, 8])
     report = audit(driven.columns, None, None, None, fleet_vins(spec), qos0=qos0).report
     assert report.unexplained == 0

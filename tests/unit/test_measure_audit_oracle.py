@@ -131,6 +131,7 @@ def test_agrees_with_the_oracle_on_any_mess(data: st.DataObject) -> None:
         {vin(v): max(seqs) for v, seqs in applied.items() if seqs},
         [vin(v) for v in range(vehicles)],
         qos0=np.array([v in qos0 for v in range(vehicles)]),
+        part_rows=data.draw(st.integers(1, 60)),  # from a part for each vehicle to one for all
     )
 
     oracle = Oracle(facts, archive, applied, qos0)
