@@ -82,6 +82,10 @@ class UpdateAgent:
         step_minutes: int | None = None,
     ) -> None:
         self.boot = boot
+        self._untold = _committed_untold(boot, record)
+        if self._untold:
+            outcome, floor = Outcome("SUCCEEDED", "installed"), max(record.floor, boot.release)
+            record = msgspec.structs.replace(record, outcome=outcome, floor=floor)
         self.record = record
         self.state = RESUMES[boot.kind, record.outcome is not None]
         self.talk = Talk(thing, record.job_id, record.version_number, record.execution_number)
@@ -113,6 +117,8 @@ class UpdateAgent:
             if self.record.outcome is None:
                 self._keep(outcome=Outcome("FAILED", "boot"))
             self._out.append(ForgetTrial())
+        if self._untold:
+            self._keep()
         if self.state is UpdateState.REPORTING:
             self._report()
         return self._flush(now_s)
@@ -270,6 +276,7 @@ class UpdateAgent:
             version_number=execution.version_number,
             execution_number=execution.execution_number,
             outcome=None,
+            release=0,  # of this job's image nothing is known yet
         )
         self._failures = self._write_failures = 0
         try:
@@ -480,6 +487,13 @@ class UpdateAgent:
             raise InvalidTransitionError(self.state, event.value, list(self._story), "an update")
         self._story.append(f"{self.state.value} --{event.value}--> {target.value}")
         self.state = target
+
+
+def _committed_untold(boot: Boot, record: Persisted) -> bool:
+    """Power went after the commit and before its outcome was stored: what runs for good is the
+    image of the job under way. Nobody has to be asked, who might not answer, or refuse by now."""
+    under_way = record.job_id != "" and record.outcome is None
+    return boot.kind is BootKind.NORMAL and under_way and record.release == boot.release
 
 
 def unmet(preconditions: Preconditions, now: Conditions) -> str:

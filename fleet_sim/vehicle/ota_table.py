@@ -126,7 +126,7 @@ class Persisted(msgspec.Struct, frozen=True):
     staged: str = ""
     """SHA-256 of the image to which the staged bytes belong."""
     release: int = 0
-    """Of the image that is staged, or on trial."""
+    """Of the job's image: staged, on trial or committed; 0 until the metadata has said it."""
     outcome: Outcome | None = None
     floor: int = 0
     """Highest release that was ever committed: nothing below is installed again."""

@@ -437,3 +437,38 @@ def test_every_state_reaches_the_end() -> None:
     reboots = {S.REBOOTING, S.REVERTING}  # a boot follows, and `RESUMES` says where it leads
     assert ends | reboots == set(UpdateState)
     assert set(t.RESUMES.values()) <= ends
+
+
+@pytest.mark.parametrize("stopped", ["freeze", ""])
+def test_what_was_committed_is_a_success_though_power_went_before_it_was_stored(
+    stopped: str,
+) -> None:
+    """It was once asked of the network again, which may refuse the metadata by then, or not be
+    there: a failure on record, and the new image runs."""
+    made = bench()
+    until(made, S.TESTING)
+    made.work_ends(cut=1)
+    assert made.slots.committed == GOOD
+    made.refuse = stopped or None
+    made.power_on()
+    for _ in range(0 if stopped else 40):
+        made.end_fetch("broken")
+        made.go_on()
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED"}
+    assert made.record.floor == 2
+
+
+def test_a_power_loss_before_the_next_job_is_looked_at_is_no_success_of_it() -> None:
+    made = bench()
+    made.run()
+    made.images[3] = Firmware("1.2.0", 3)
+    made.create("j2", 3)
+    until(made, S.CHECKING)
+    made.power_off()
+    made.power_on()
+    assert made.agent is not None
+    assert made.agent.state is S.IDLE
+    made.run()
+    assert made.statuses == {"j1": "SUCCEEDED", "j2": "SUCCEEDED"}
+    assert made.slots.committed == Firmware("1.2.0", 3)
