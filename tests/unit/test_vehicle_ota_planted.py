@@ -198,16 +198,11 @@ def keeps_its_own_version(talk: Talk, answer: Any, now_s: float) -> Any:
     return heard
 
 
-def counts_from_one_at_each_boot(talk: Talk, epoch_s: float) -> None:
-    talk._boot = ""
-
-
 ASKED, ONLINE, REFUSED = Talk.next_request, Talk.went_online, Talk._refused
 TALKS: dict[str, Callable[..., Any]] = {
     "next_request": asks_once_only,
     "went_online": asks_nothing_when_it_comes_back,
     "_refused": keeps_its_own_version,
-    "booted": counts_from_one_at_each_boot,
 }
 
 
