@@ -70,13 +70,15 @@ def until(look: Callable[[], T], good: Callable[[T], bool], timeout_s: float = 1
     return found
 
 
-def client(manifest: identities.Manifest, vehicle: int, name: str | None = None) -> aiomqtt.Client:
+def client(
+    manifest: identities.Manifest, vehicle: int, name: str | None = None, timeout_s: float = 60
+) -> aiomqtt.Client:
     identity = manifest.identities[vehicle]
     context = ssl.create_default_context(cafile=manifest.ca_file)
     context.load_cert_chain(identity.cert_file, identity.key_file)
     return aiomqtt.Client(
         manifest.mqtt_host, manifest.mqtt_port, identifier=name or identity.vin,
-        tls_context=context, timeout=60,
+        tls_context=context, timeout=timeout_s,
     )  # fmt: skip
 
 
@@ -164,7 +166,7 @@ async def test_presence_follows_connections(
 ) -> None:
     # One that is refused is none, and no failure either (see below).
     with pytest.raises(aiomqtt.MqttError):
-        async with client(manifest, 2, "somebody-else"):
+        async with client(manifest, 2, "somebody-else", timeout_s=5):
             pass
     async with client(manifest, 2):
         until(lambda: presence(deployed, VINS[2]), lambda p: p is not None and p.state == "online")

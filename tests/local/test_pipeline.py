@@ -67,7 +67,13 @@ def manifest(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> id
     return identities.provision(target, VINS, folder, policy_name=outputs.vehicle_policy)
 
 
-def connect(manifest: identities.Manifest, vehicle: int, client_id: str = "") -> aiomqtt.Client:
+REFUSED_S = 5.0
+"""aiomqtt notices by its timeout alone that a broker has closed the connection on it."""
+
+
+def connect(
+    manifest: identities.Manifest, vehicle: int, client_id: str = "", timeout_s: float = 60
+) -> aiomqtt.Client:
     identity = manifest.identities[vehicle]
     context = ssl.create_default_context(cafile=manifest.ca_file)
     context.load_cert_chain(identity.cert_file, identity.key_file)
@@ -76,7 +82,7 @@ def connect(manifest: identities.Manifest, vehicle: int, client_id: str = "") ->
         manifest.mqtt_port,
         identifier=client_id or identity.vin,
         tls_context=context,
-        timeout=60,
+        timeout=timeout_s,
     )
 
 
@@ -226,7 +232,7 @@ class TestAccess:
     ) -> None:
         run = RUN + "-spoof"
         message = msgspec.structs.replace(telemetry(VINS[1], 1), run=run)
-        async with connect(manifest, 0) as client:
+        async with connect(manifest, 0, timeout_s=REFUSED_S) as client:
             # AWS acknowledges nothing that the policy denies, and closes the connection.
             with pytest.raises(aiomqtt.MqttError):
                 await client.publish(telemetry_topic(VINS[1]), msgspec.json.encode(message), qos=1)
@@ -236,7 +242,7 @@ class TestAccess:
         self, manifest: identities.Manifest
     ) -> None:
         with pytest.raises(aiomqtt.MqttError):
-            async with connect(manifest, 0, client_id=VINS[1]):
+            async with connect(manifest, 0, client_id=VINS[1], timeout_s=REFUSED_S):
                 pass
 
 

@@ -8,6 +8,7 @@ import json
 import ssl
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,21 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fleet_sim.cloud import buckets, deploy, identities
-from fleet_sim.cloud.target import Target
+from fleet_sim.cloud.local import Endpoints
+from fleet_sim.cloud.target import Target, open_local
 from fleet_sim.contract import Telemetry, telemetry_topic
 
 Deployed = tuple[Target, deploy.StackOutputs]
 A, B = "1FSSECA1C0T000001", "1FSSECA1C0T000002"
 RUN = "20260601T170000Z-safe"
+
+
+@pytest.fixture(scope="module")
+def deployed(local_aws: Endpoints) -> Iterator[Deployed]:
+    """One of its own: what intruders leave in tables and queues is in no other test's way."""
+    target = open_local(local_aws, "security")
+    yield target, deploy.deploy(target)
+    deploy.delete(target)
 
 
 @pytest.fixture(scope="module")
