@@ -81,10 +81,10 @@ validate: setup  ## every check of the models at full sample size; writes docs/v
 	$(BIN)/python -m fleet_sim.validation --out docs/validation.md
 
 ota-table: setup  ## rehearse every scenarios/ota_*.yaml with 10,000 vehicles; writes the table of docs/ota.md
-	$(BIN)/python -m fleet_sim.engine.ota_page docs/ota.md
+	$(BIN)/python -m fleet_sim.engine.ota.page docs/ota.md
 
 ota-live: setup  ## run every scenarios/ota_*.yaml over the local AWS, one after another (40 min); writes their tables of docs/ota.md
-	$(BIN)/python -m fleet_sim.engine.ota_page docs/ota.md --run reports/ota-$$(date -u +%Y%m%dT%H%M%S)
+	$(BIN)/python -m fleet_sim.engine.ota.page docs/ota.md --run reports/ota-$$(date -u +%Y%m%dT%H%M%S)
 
 bench-ci: setup  ## CPU and latency of the pipeline against the committed baseline; exit code 99 when slower
 	$(BIN)/fleet-sim bench ci $(BENCH)

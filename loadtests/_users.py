@@ -7,9 +7,9 @@ from typing import Any, Literal
 import gevent.ssl
 from locust import FastHttpUser
 
-from fleet_sim.engine.load_locust import listen
-from fleet_sim.engine.load_session import session, under_way
-from fleet_sim.engine.load_talk import Answer, VehiclesError
+from fleet_sim.engine.load.locust import listen
+from fleet_sim.engine.load.session import session, under_way
+from fleet_sim.engine.load.talk import Answer, VehiclesError
 
 listen()  # this module is imported once, by the first of the files that use it
 

@@ -6,7 +6,7 @@ locust -f loadtests/dashboards.py --headless -u 50 -r 10 -t 2m
 from _users import ApiUser
 from locust import constant_pacing, task
 
-from fleet_sim.engine.load_session import session
+from fleet_sim.engine.load.session import session
 
 PAGE = 500
 EVERY_S = 2.0

@@ -6,7 +6,7 @@ locust -f loadtests/drivers.py --headless -u 200 -r 20 -t 2m
 from _users import ApiUser, thinking
 from locust import task
 
-from fleet_sim.engine.load_session import session
+from fleet_sim.engine.load.session import session
 
 RADII_M = (400, 800, 1_600)
 """Who finds nothing looks further away."""

@@ -15,8 +15,8 @@ from botocore.awsrequest import AWSRequest
 from locust import task
 
 from fleet_sim.cloud.campaigns import signer
-from fleet_sim.engine.load_campaign import idle_campaign
-from fleet_sim.engine.load_session import session, under_way
+from fleet_sim.engine.load.campaign import idle_campaign
+from fleet_sim.engine.load.session import session, under_way
 
 LOOK_S = 1.0
 GIVE_UP_S = 120.0

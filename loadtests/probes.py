@@ -9,8 +9,8 @@ import gevent
 from _users import Publisher
 from locust import constant_pacing, task
 
-from fleet_sim.engine.load_session import session, under_way
-from fleet_sim.engine.load_talk import Answer
+from fleet_sim.engine.load.session import session, under_way
+from fleet_sim.engine.load.talk import Answer
 
 POLL_S = 0.05
 GIVE_UP_S = 60.0

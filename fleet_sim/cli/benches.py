@@ -37,8 +37,8 @@ def bench() -> None:
 @reports_errors
 def bench_physics(sizes: tuple[int, ...], seconds: float, as_json: bool) -> None:
     """CPU time of the world by part, us a vehicle and tick of 0.1 s, and memory a vehicle."""
-    from fleet_sim.engine.bench import bench_physics as measure
-    from fleet_sim.engine.bench import physics_table
+    from fleet_sim.engine.bench.physics import bench_physics as measure
+    from fleet_sim.engine.bench.physics import physics_table
 
     results = [measure(n, seconds) for n in sizes]
     if as_json:
@@ -73,7 +73,7 @@ def bench_parking(
     """How right the processor's parking map is against the truth, by fleet and speed. No cloud."""
     from rich.table import Table
 
-    from fleet_sim.engine import kerb, parking, parking_page
+    from fleet_sim.engine.bench import kerb, parking, parking_page
 
     if learn:
         if quick or out is not None:
@@ -129,8 +129,8 @@ def bench_report(
 
     from rich.table import Table
 
-    from fleet_sim.engine.bench_report import measure
-    from fleet_sim.engine.made_up import Size
+    from fleet_sim.engine.bench.made_up import Size
+    from fleet_sim.engine.bench.report import measure
     from fleet_sim.report.render import render
     from fleet_sim.scenario import Duration
 
@@ -165,7 +165,7 @@ def bench_report(
 @reports_errors
 def bench_processor(seconds: int, as_json: bool) -> None:
     """CPU of the telemetry processor, µs a record of 20 samples, without its services."""
-    from fleet_sim.engine.processor import bench_processor as measure
+    from fleet_sim.engine.bench.processor import bench_processor as measure
 
     found = measure(seconds)
     if as_json:
@@ -194,8 +194,8 @@ def bench_tls(vehicles: int, messages: int, rounds: int, as_json: bool) -> None:
 
     Starts a mosquitto on this machine, which must be installed.
     """
-    from fleet_sim.engine.bench_tls import bench_tls as measure
-    from fleet_sim.engine.bench_tls import tls_table
+    from fleet_sim.engine.bench.tls import bench_tls as measure
+    from fleet_sim.engine.bench.tls import tls_table
 
     costs = measure(vehicles, messages, rounds)
     if as_json:
@@ -257,8 +257,8 @@ def bench_ci(
     """
     from rich.table import Table
 
-    from fleet_sim.engine import bench_ci as ci
-    from fleet_sim.engine.bench_ci_run import BenchError
+    from fleet_sim.engine.bench import ci
+    from fleet_sim.engine.bench.ci_run import BenchError
     from fleet_sim.scenario import Fraction
 
     try:
@@ -359,9 +359,9 @@ def bench_engine(
     """
     import datetime as dt
 
-    from fleet_sim.engine.bench_engine import brokers
-    from fleet_sim.engine.bench_engine import page as pages
-    from fleet_sim.engine.bench_engine.contest import NAMES, Setting, contest
+    from fleet_sim.engine.bench.engine import brokers
+    from fleet_sim.engine.bench.engine import page as pages
+    from fleet_sim.engine.bench.engine.contest import NAMES, Setting, contest
     from fleet_sim.scenario import Duration
 
     for name in only:

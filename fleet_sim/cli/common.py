@@ -37,7 +37,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         from fleet_sim.cloud.registry import RegistryError
         from fleet_sim.cloud.stacks import DeployError
         from fleet_sim.cloud.target import TargetError
-        from fleet_sim.engine.bench_engine.contest import ContestError
+        from fleet_sim.engine.bench.engine.contest import ContestError
         from fleet_sim.engine.embedded import EmbeddedBrokerError
         from fleet_sim.engine.preflight import PreflightError
         from fleet_sim.scenario import ScenarioError

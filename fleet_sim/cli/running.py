@@ -298,7 +298,7 @@ def rehearse(
     campaign hold; else 99.
     """
     from fleet_sim.engine.options import Options, load_for_run
-    from fleet_sim.engine.ota_fleet import rehearse as drive
+    from fleet_sim.engine.ota.fleet import rehearse as drive
     from fleet_sim.measure.ota import campaign_thresholds
     from fleet_sim.report.ota import campaign_lines
 

@@ -18,7 +18,7 @@ from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.hosts import qos0_of
 from fleet_sim.engine.judge import Watched, generator_figures, judge
 from fleet_sim.engine.leavings import Driven
-from fleet_sim.engine.ota_record import campaign_growth, write_campaign
+from fleet_sim.engine.ota.record import campaign_growth, write_campaign
 from fleet_sim.engine.progress import what_breaks
 from fleet_sim.engine.record import parking_map, write_ledger, write_series
 from fleet_sim.engine.snapshots import every_s

@@ -27,11 +27,11 @@ from fleet_sim.engine.folder import RunFolder
 from fleet_sim.engine.guard import Guard
 from fleet_sim.engine.hosts import Host, LocalHost
 from fleet_sim.engine.leavings import Driven
-from fleet_sim.engine.load_plan import place_of, plan_of
-from fleet_sim.engine.load_run import LoadRun, check_load_test
+from fleet_sim.engine.load.plan import place_of, plan_of
+from fleet_sim.engine.load.run import LoadRun, check_load_test
 from fleet_sim.engine.options import Options, load_for_run, new_run_id, seconds
-from fleet_sim.engine.ota_live import SUBSCRIPTIONS, Brought
-from fleet_sim.engine.ota_run import LiveCampaign, live_campaign
+from fleet_sim.engine.ota.live import SUBSCRIPTIONS, Brought
+from fleet_sim.engine.ota.run import LiveCampaign, live_campaign
 from fleet_sim.engine.outages import BrokerFaults, check_faults
 from fleet_sim.engine.preflight import (
     PreflightError,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fleet_sim.contract import telemetry_topic
 from fleet_sim.engine.clock import Clock
 from fleet_sim.engine.encoding import encoder
-from fleet_sim.engine.ota_http import Getter
-from fleet_sim.engine.ota_live import Brought, LiveUpdates
+from fleet_sim.engine.ota.http import Getter
+from fleet_sim.engine.ota.live import Brought, LiveUpdates
 from fleet_sim.engine.outbox import Batch, Composer, Outbox
 from fleet_sim.engine.radio import Radio
 from fleet_sim.engine.status import RECONNECT_S, Sample, Status, p99_ms, resident_mb

@@ -12,8 +12,8 @@ import numpy as np
 
 from fleet_sim.engine.clock import Clock, MonotonicEpoch
 from fleet_sim.engine.leavings import Facts, Leavings
-from fleet_sim.engine.ota_http import HttpPool
-from fleet_sim.engine.ota_live import Brought
+from fleet_sim.engine.ota.http import HttpPool
+from fleet_sim.engine.ota.live import Brought
 from fleet_sim.engine.probe import VisibleProbe
 from fleet_sim.engine.shard import Shard
 from fleet_sim.engine.snapshots import MapSnapshots, every_s

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_sim.engine.bench_engine.contest import CONTESTANTS, ContestError, Setting, _run
+from fleet_sim.engine.bench.engine.contest import CONTESTANTS, ContestError, Setting, _run
 from fleet_sim.engine.embedded import EmbeddedBroker
 
 
@@ -28,7 +28,7 @@ def test_a_contestant_holds_a_small_rate(
     contestant = next(each for each in CONTESTANTS if each is who)
     if importlib.util.find_spec(contestant.module) is None:
         pytest.skip(f"{contestant.module} is not installed")
-    monkeypatch.setattr("fleet_sim.engine.bench_engine.contest.WARMUP_S", 1.1)
+    monkeypatch.setattr("fleet_sim.engine.bench.engine.contest.WARMUP_S", 1.1)
     for _ in range(8):  # until the machine lets it, and the broker, have the second
         found = _run(setting, contestant, 50)
         assert found is not None

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from mosquitto import MOSQUITTO
 
 from fleet_sim.cli import main
-from fleet_sim.engine.bench_tls import Cost, tls_table
+from fleet_sim.engine.bench.tls import Cost, tls_table
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 

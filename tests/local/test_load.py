@@ -20,10 +20,10 @@ from test_run import environment, fleet_sim, summary_of
 from fleet_sim.cloud import registry
 from fleet_sim.cloud.deploy import StackOutputs
 from fleet_sim.cloud.target import Target
-from fleet_sim.engine.load_plan import KINDS, Hot, Place, Plan, Spell, place_of
-from fleet_sim.engine.load_result import read
-from fleet_sim.engine.load_run import _free_port
-from fleet_sim.engine.load_talk import Order, VehiclesProcess
+from fleet_sim.engine.load.plan import KINDS, Hot, Place, Plan, Spell, place_of
+from fleet_sim.engine.load.result import read
+from fleet_sim.engine.load.run import _free_port
+from fleet_sim.engine.load.talk import Order, VehiclesProcess
 from fleet_sim.resources import data_dir
 from fleet_sim.scenario import loads
 from fleet_sim.world import build_cities

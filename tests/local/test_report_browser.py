@@ -14,8 +14,8 @@ pytest.importorskip("playwright")
 from playwright.async_api import Page, async_playwright
 from site_harness import CHROMIUM
 
-from fleet_sim.engine.bench_report import write_run
-from fleet_sim.engine.made_up import Size
+from fleet_sim.engine.bench.made_up import Size
+from fleet_sim.engine.bench.report import write_run
 from fleet_sim.report.render import render
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

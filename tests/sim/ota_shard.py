@@ -9,11 +9,11 @@ import msgspec
 from test_engine_shard import JumpClock
 
 from fleet_sim.contract.jobs import FirmwareJob
-from fleet_sim.engine.ota_attack import Served, serve
-from fleet_sim.engine.ota_fleet import preconditions_of
-from fleet_sim.engine.ota_http import Reply
-from fleet_sim.engine.ota_jobs import Answer, JobsService
-from fleet_sim.engine.ota_live import Brought
+from fleet_sim.engine.ota.attack import Served, serve
+from fleet_sim.engine.ota.fleet import preconditions_of
+from fleet_sim.engine.ota.http import Reply
+from fleet_sim.engine.ota.jobs import Answer, JobsService
+from fleet_sim.engine.ota.live import Brought
 from fleet_sim.engine.shard import Shard
 from fleet_sim.scenario import Scenario, loads
 from fleet_sim.transport import Listener, MemoryTransport, Transport

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fleet_sim.cli import main
-from fleet_sim.engine.bench import Physics, bench_physics
+from fleet_sim.engine.bench.physics import Physics, bench_physics
 from fleet_sim.engine.generate import Dataset, generate
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.scenario import loads

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from fleet_sim.engine.ota_fleet import Rehearsal, rehearse
+from fleet_sim.engine.ota.fleet import Rehearsal, rehearse
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.measure.ota import REASONS, OtaReport
 from fleet_sim.scenario import loads

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fleet_sim.engine.kerb import learn_kerb, places
-from fleet_sim.engine.parking import (
+from fleet_sim.engine.bench.kerb import learn_kerb, places
+from fleet_sim.engine.bench.parking import (
     FIXES,
     MAP,
     PERFECT,
@@ -13,7 +13,7 @@ from fleet_sim.engine.parking import (
     drive,
     scenario_of,
 )
-from fleet_sim.engine.parking_page import kerbs, page, parts, rows
+from fleet_sim.engine.bench.parking_page import kerbs, page, parts, rows
 from fleet_sim.world import World
 
 

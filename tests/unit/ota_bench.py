@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fleet_sim.contract.jobs import TERMINAL, FirmwareJob, Preconditions
-from fleet_sim.engine.ota_jobs import Answer, JobsService
+from fleet_sim.engine.ota.jobs import Answer, JobsService
 from fleet_sim.vehicle import ota_table as t
 from fleet_sim.vehicle.ota import UpdateAgent
 from fleet_sim.vehicle.ota_trust import Image, RefusedError, Trusted

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fleet_sim.engine.bench_engine import contest as module
-from fleet_sim.engine.bench_engine.contest import (
+from fleet_sim.engine.bench.engine import contest as module
+from fleet_sim.engine.bench.engine.contest import (
     Contest,
     Contestant,
     Setting,
     contest,
 )
-from fleet_sim.engine.bench_engine.page import BEGIN, END, remarks, section, write_page
-from fleet_sim.engine.bench_engine.task import Outcome, Pacer, Task
+from fleet_sim.engine.bench.engine.page import BEGIN, END, remarks, section, write_page
+from fleet_sim.engine.bench.engine.task import Outcome, Pacer, Task
 
 COSTS_US = {
     "ours": 40.0,
@@ -125,7 +125,7 @@ def test_what_is_not_installed_is_left_out(
 def test_the_page_keeps_what_is_around_the_table(
     tmp_path: Path, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet_sim.engine.bench_engine.page.draw", lambda found, path: True)
+    monkeypatch.setattr("fleet_sim.engine.bench.engine.page.draw", lambda found, path: True)
     page = tmp_path / "page.md"
     page.write_text(f"# Before\n\n{BEGIN}\nyesterday\n{END}\n\nAfter.\n")
     write_page(found(), page)

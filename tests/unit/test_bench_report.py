@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from test_report_page import Checker
 
 from fleet_sim.cli import main
-from fleet_sim.engine.bench_report import Parts, ReportCost
+from fleet_sim.engine.bench.made_up import MadeUp, Size
+from fleet_sim.engine.bench.report import Parts, ReportCost
 from fleet_sim.engine.leavings import load, merge
-from fleet_sim.engine.made_up import MadeUp, Size
 from fleet_sim.report.folder import read
 
 

@@ -12,11 +12,10 @@ from click.testing import CliRunner
 from test_report_sample import make_run
 
 from fleet_sim.cli import main
-from fleet_sim.engine import bench_ci as ci
-from fleet_sim.engine import bench_ci_run
-from fleet_sim.engine.bench_ci_parts import PARTS, slowed
-from fleet_sim.engine.bench_ci_plant import planted
-from fleet_sim.engine.bench_ci_run import BenchError, of_summary
+from fleet_sim.engine.bench import ci, ci_run
+from fleet_sim.engine.bench.ci_parts import PARTS, slowed
+from fleet_sim.engine.bench.ci_plant import planted
+from fleet_sim.engine.bench.ci_run import BenchError, of_summary
 from fleet_sim.measure.regression import FEWEST
 
 NOISE = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0, 1.03)
@@ -179,9 +178,9 @@ def test_a_benchmark_that_is_interrupted_leaves_no_run_behind(
         def terminate(self) -> None:
             did.append("terminate")
 
-    monkeypatch.setattr(bench_ci_run.subprocess, "Popen", Process)
+    monkeypatch.setattr(ci_run.subprocess, "Popen", Process)
     with pytest.raises(KeyboardInterrupt):
-        bench_ci_run.run_once()
+        ci_run.run_once()
     assert did == ["wait", "terminate", "wait"]
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from fleet_sim.cloud.target import Target
 from fleet_sim.contract.campaigns import plan_of as rules_of
-from fleet_sim.engine.load_area import Area
-from fleet_sim.engine.load_campaign import VEHICLES, idle_campaign
-from fleet_sim.engine.load_plan import (
+from fleet_sim.engine.load.area import Area
+from fleet_sim.engine.load.campaign import VEHICLES, idle_campaign
+from fleet_sim.engine.load.plan import (
     Hot,
     Place,
     Plan,
@@ -19,8 +19,8 @@ from fleet_sim.engine.load_plan import (
     plan_of,
     vehicles_needed,
 )
-from fleet_sim.engine.load_result import conclude, file_name, print_result, read
-from fleet_sim.engine.load_run import check_load_test
+from fleet_sim.engine.load.result import conclude, file_name, print_result, read
+from fleet_sim.engine.load.run import check_load_test
 from fleet_sim.engine.options import new_run_id
 from fleet_sim.engine.preflight import PreflightError
 from fleet_sim.measure.load import Meter, Tally

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fleet_sim.engine import load_talk
-from fleet_sim.engine.load_talk import Order, VehiclesError, VehiclesProcess
+from fleet_sim.engine.load import talk
+from fleet_sim.engine.load.talk import Order, VehiclesError, VehiclesProcess
 
 ORDER = Order(run="0load-x", vehicles=1, process=0)
 
@@ -14,7 +14,7 @@ ORDER = Order(run="0load-x", vehicles=1, process=0)
 def test_a_line_that_is_no_answer_is_passed_on_and_the_end_is_heard(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(load_talk, "START_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(talk, "START_TIMEOUT_S", 60.0)
     with pytest.raises(VehiclesError, match="their process has ended"):
         VehiclesProcess(ORDER, ("sh", "-c", "read order; echo a library says hello"))
     assert "a library says hello" in capfd.readouterr().err
@@ -40,7 +40,7 @@ def test_one_that_takes_no_order_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(self: VehiclesProcess, line: bytes) -> None:
         raise VehiclesError("vehicles: their process has ended")
 
-    monkeypatch.setattr(load_talk.subprocess, "Popen", keep)
+    monkeypatch.setattr(talk.subprocess, "Popen", keep)
     monkeypatch.setattr(VehiclesProcess, "_write", refuse)
     with pytest.raises(VehiclesError):
         VehiclesProcess(ORDER, ("cat",))

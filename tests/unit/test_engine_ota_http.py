@@ -3,8 +3,8 @@
 import heapq
 from collections.abc import Callable
 
-from fleet_sim.engine.ota_http import NO_ANSWER_S, Reply, ShapedSource
-from fleet_sim.engine.ota_vehicle import Pace
+from fleet_sim.engine.ota.http import NO_ANSWER_S, Reply, ShapedSource
+from fleet_sim.engine.ota.vehicle import Pace
 from fleet_sim.vehicle import ota_table as t
 
 

@@ -7,9 +7,9 @@ import pytest
 from test_report_sample import make_run
 
 from fleet_sim.engine.catalog import load_scenario
-from fleet_sim.engine.ota_page import LIVE, REHEARSALS, Row, main, rehearsal_table
-from fleet_sim.engine.ota_page_live import live_row, live_tables, run_all
-from fleet_sim.engine.ota_page_rows import MUST_BREAK, VARIANTS, named, replace_between
+from fleet_sim.engine.ota.page import LIVE, REHEARSALS, Row, main, rehearsal_table
+from fleet_sim.engine.ota.page_live import live_row, live_tables, run_all
+from fleet_sim.engine.ota.page_rows import MUST_BREAK, VARIANTS, named, replace_between
 from fleet_sim.measure.ota import CampaignRecord, VehicleTruth
 from fleet_sim.measure.ota_judge import Campaigned, judge_campaign
 from fleet_sim.measure.summary import EXIT_CODES, Summary, to_json

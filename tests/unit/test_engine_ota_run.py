@@ -9,7 +9,7 @@ from fleet_sim.cloud.campaigns import CampaignError
 from fleet_sim.cloud.target import Target
 from fleet_sim.contract.campaigns import MAX_FAULTS, Fault
 from fleet_sim.engine.backend import CampaignPlace
-from fleet_sim.engine.ota_run import LiveCampaign
+from fleet_sim.engine.ota.run import LiveCampaign
 from fleet_sim.scenario import loads
 
 SCENARIO = """\

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet_sim.engine.ota_fleet import preconditions_of
+from fleet_sim.engine.ota.fleet import preconditions_of
 from fleet_sim.scenario import ScenarioError, loads
 
 TEXT = """name: x

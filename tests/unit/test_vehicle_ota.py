@@ -5,7 +5,7 @@ import pytest
 from ota_bench import LENGTH, THING, Bench
 
 from fleet_sim.contract.jobs import Preconditions
-from fleet_sim.engine.ota_jobs import Answer
+from fleet_sim.engine.ota.jobs import Answer
 from fleet_sim.vehicle import InvalidTransitionError
 from fleet_sim.vehicle import ota_table as t
 from fleet_sim.vehicle.ota import FETCH_TRIES, WRITE_TRIES, unmet

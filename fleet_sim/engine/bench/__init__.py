@@ -1,0 +1,1 @@
+"""The benchmarks of `fleet-sim bench`, and those of continuous integration."""
