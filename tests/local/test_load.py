@@ -193,10 +193,15 @@ def test_what_is_cut_off_and_what_comes_last_is_counted(
     command = locust_command(plan, tmp_path, "--only-summary", "--processes", "2", *ports)
     command[command.index("-f") + 1] = str(tmp_path / "leaving.py")
     path = {"PYTHONPATH": f"{data_dir('loadtests')}:{environment()['PYTHONPATH']}"}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment() | path, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    # Whoever was started in the background by a shell ignores Ctrl-C, and so do its children.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment() | path, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     try:
         if interrupted:
             deadline = time.monotonic() + 60
