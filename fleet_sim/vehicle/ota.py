@@ -7,11 +7,11 @@ boot loader's word and the length of what is staged. Times are seconds of a mono
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import msgspec
 
-from fleet_sim.contract.jobs import FirmwareJob, JobExecution, Preconditions
+from fleet_sim.contract.jobs import FirmwareJob, JobExecution
+from fleet_sim.vehicle.ota_fetch import FetchEnd, Fetches
 from fleet_sim.vehicle.ota_table import (
     RESUMES,
     UPDATE_TRANSITIONS,
@@ -36,6 +36,7 @@ from fleet_sim.vehicle.ota_table import (
     UpdateState,
     Verify,
     Write,
+    unmet,
 )
 from fleet_sim.vehicle.ota_talk import Described, Heard, Hint, Next, Over, Report, Talk, Told
 from fleet_sim.vehicle.ota_trust import Image, RefusedError, Trusted
@@ -43,13 +44,8 @@ from fleet_sim.vehicle.session import InvalidTransitionError
 
 METADATA_LIMIT = 262_144
 """Bytes of metadata that are read at most; more is an attack that never ends."""
-FETCH_TRIES = 10
-"""Downloads in a row that break without a byte gained, or URLs that end so, before it fails."""
-FETCH_BASE_S, FETCH_CAP_S = 2.0, 120.0
-"""After the n-th in a row the next begins after U(0, min(cap, base * 2**n))."""
 WRITE_TRIES = 3
 
-FetchEnd = Literal["complete", "broken", "expired"]
 CheckMetadata = Callable[[Mapping[str, bytes], bytes, str, float], Trusted]
 """Takes what was trusted so far, the bundle of metadata, the target's path and the time in seconds
 since the epoch; `RefusedError` says which attack it looks like."""
@@ -95,14 +91,10 @@ class UpdateAgent:
         self.deferred: str = ""
         """Why the installation waits; empty when it does not."""
         self._check = check
-        self._uniform = uniform
         self._epoch_s = epoch_s
         self._step_minutes = step_minutes
         self._story: deque[str] = deque(maxlen=12)
-        self._fetch = 0  # token of the download under way, 0: none
-        self._fetches = 0
-        self._failures = 0
-        self._retry_s: float | None = None
+        self._fetches = Fetches(uniform)
         self._write_failures = 0
         self._out: list[Command] = []
 
@@ -141,8 +133,7 @@ class UpdateAgent:
 
     def tick(self, now_s: float, conditions: Conditions) -> list[Command]:
         """Time passed: by `wake_s`, and whenever the conditions have changed."""
-        if self._retry_s is not None and now_s >= self._retry_s:
-            self._retry_s = None
+        if self._fetches.due(now_s):
             self._start_fetch()
         if self.state is UpdateState.WAITING:
             self._consider(conditions)
@@ -153,7 +144,7 @@ class UpdateAgent:
     def metadata_ended(self, token: int, end: FetchEnd, body: bytes, now_s: float) -> list[Command]:
         """The download of the metadata ended; `body` holds no more than was asked for."""
         if self._is_fetch(token, UpdateState.CHECKING):
-            self._fetch = 0
+            self._fetches.ended()
             if end == "complete":
                 self._look(body, now_s)
             else:
@@ -164,17 +155,17 @@ class UpdateAgent:
         """`count` more bytes of the image are staged."""
         if self._is_fetch(token, UpdateState.DOWNLOADING) and self.image is not None:
             self.staged_bytes += count
-            self._failures = 0
+            self._fetches.gained()
             if self.staged_bytes > self.image.length:
                 self._out.append(StopFetch(token))
-                self._fetch = 0
+                self._fetches.ended()
                 self._refuse("endless data")
         return self._flush(now_s)
 
     def image_ended(self, token: int, end: FetchEnd, now_s: float) -> list[Command]:
         """The download of the image ended: `complete` says that the server has no more."""
         if self._is_fetch(token, UpdateState.DOWNLOADING) and self.image is not None:
-            self._fetch = 0
+            self._fetches.ended()
             if self.staged_bytes == self.image.length:
                 self._move(UpdateEvent.DOWNLOADED)
                 self._out.append(Verify(self.image.length, self.image.sha256))
@@ -227,7 +218,7 @@ class UpdateAgent:
     def wake_s(self) -> float | None:
         """When the next `tick` is needed, if nothing else happens before; None: at no time. While
         it waits for preconditions, it is for the caller to say when they may have changed."""
-        due = [t for t in (self._retry_s, self.talk.wake_s) if t is not None]
+        due = [t for t in (self._fetches.retry_s, self.talk.wake_s) if t is not None]
         return min(due, default=None)
 
     @property
@@ -278,7 +269,8 @@ class UpdateAgent:
             outcome=None,
             release=0,  # of this job's image nothing is known yet
         )
-        self._failures = self._write_failures = 0
+        self._fetches.gained()
+        self._write_failures = 0
         try:
             self.job = msgspec.json.decode(execution.job_document, type=FirmwareJob)
         except msgspec.DecodeError as error:
@@ -301,8 +293,8 @@ class UpdateAgent:
     def _revoked(self) -> None:
         if self.state is UpdateState.INSTALLING:
             self._out.append(StopWrite())
-        if self._fetch:
-            self._out.append(StopFetch(self._fetch))
+        if self._fetches.token:
+            self._out.append(StopFetch(self._fetches.token))
         if self.state is not UpdateState.IDLE:
             if self.state in _BEFORE_INSTALL or self.state is UpdateState.REPORTING:
                 self._finish(UpdateEvent.REVOKED)
@@ -313,19 +305,15 @@ class UpdateAgent:
 
     def _start_fetch(self) -> None:
         job = self.job
-        if self._fetch or job is None:
+        if self._fetches.token or job is None:
             return
         if self.state is UpdateState.CHECKING:
-            self._fetches += 1
-            self._fetch = self._fetches
+            token = self._fetches.begin()
             # One byte more than allowed shows that there is more.
-            self._out.append(FetchMetadata(self._fetch, job.metadata_url, METADATA_LIMIT + 1))
+            self._out.append(FetchMetadata(token, job.metadata_url, METADATA_LIMIT + 1))
         elif self.state is UpdateState.DOWNLOADING and self.image is not None:
-            self._fetches += 1
-            self._fetch = self._fetches
-            self._out.append(
-                FetchImage(self._fetch, job.image_url, self.staged_bytes, self.image.length)
-            )
+            token, length = self._fetches.begin(), self.image.length
+            self._out.append(FetchImage(token, job.image_url, self.staged_bytes, length))
 
     def _look(self, body: bytes, now_s: float) -> None:
         job = self._job
@@ -361,16 +349,14 @@ class UpdateAgent:
         self._start_fetch()
 
     def _broke(self, end: FetchEnd, now_s: float) -> None:
-        self._failures += 1
-        if self._failures >= FETCH_TRIES:
+        if self._fetches.failed():
             reason = "url" if end == "expired" else "download"
             self._end(UpdateEvent.GAVE_UP, Outcome("FAILED", reason))
         elif end == "expired":
             self._move(UpdateEvent.EXPIRED)
             self.talk.ask_description()
         else:
-            window = min(FETCH_CAP_S, FETCH_BASE_S * 2.0 ** (self._failures - 1))
-            self._retry_s = now_s + window * self._uniform()
+            self._fetches.again(now_s)
 
     # -- installation -----------------------------------------------------------------------------
 
@@ -422,7 +408,7 @@ class UpdateAgent:
         staged: str | None = None,
     ) -> None:
         self._move(event)
-        self._retry_s = None
+        self._fetches.retry_s = None
         self._keep(
             outcome=outcome,
             floor=self.record.floor if floor is None else floor,
@@ -432,8 +418,7 @@ class UpdateAgent:
 
     def _finish(self, event: UpdateEvent) -> None:
         self._move(event)
-        self._fetch = 0
-        self._retry_s = None
+        self._fetches.give_up()
         self.job = self.image = None
         self.deferred = ""
         self.talk.drop()
@@ -472,7 +457,7 @@ class UpdateAgent:
         self._out.append(Persist(self.record))
 
     def _is_fetch(self, token: int, state: UpdateState) -> bool:
-        return token == self._fetch != 0 and self.state is state
+        return token == self._fetches.token != 0 and self.state is state
 
     def _flush(self, now_s: float) -> list[Command]:
         request = self.talk.next_request(now_s)
@@ -494,19 +479,3 @@ def _committed_untold(boot: Boot, record: Persisted) -> bool:
     image of the job under way. Nobody has to be asked, who might not answer, or refuse by now."""
     under_way = record.job_id != "" and record.outcome is None
     return boot.kind is BootKind.NORMAL and under_way and record.release == boot.release
-
-
-def unmet(preconditions: Preconditions, now: Conditions) -> str:
-    """The first precondition that does not hold, as a word; empty when all do."""
-    if preconditions.parked and not now.parked:
-        return "driving"
-    if now.soc < preconditions.min_soc:
-        return "charge"
-    if preconditions.window is not None:
-        begin, end = preconditions.window
-        inside = begin <= now.minute < end
-        if begin > end:
-            inside = now.minute >= begin or now.minute < end
-        if not inside:
-            return "window"
-    return ""

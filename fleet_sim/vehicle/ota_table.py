@@ -6,6 +6,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from fleet_sim.contract.jobs import Preconditions
+
 
 class UpdateState(enum.Enum):
     IDLE = "idle"  # no job
@@ -152,6 +154,22 @@ class Conditions(NamedTuple):
     """State of charge, 0-1."""
     minute: int
     """Of the vehicle's local day, 0-1439."""
+
+
+def unmet(preconditions: Preconditions, now: Conditions) -> str:
+    """The first precondition that does not hold, as a word; empty when all do."""
+    if preconditions.parked and not now.parked:
+        return "driving"
+    if now.soc < preconditions.min_soc:
+        return "charge"
+    if preconditions.window is not None:
+        begin, end = preconditions.window
+        inside = begin <= now.minute < end
+        if begin > end:
+            inside = now.minute >= begin or now.minute < end
+        if not inside:
+            return "window"
+    return ""
 
 
 # -- commands -------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from fleet_sim.contract.jobs import Preconditions
 from fleet_sim.engine.ota.jobs import Answer
 from fleet_sim.vehicle import InvalidTransitionError
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import FETCH_TRIES, WRITE_TRIES, unmet
+from fleet_sim.vehicle.ota import WRITE_TRIES
+from fleet_sim.vehicle.ota_fetch import FETCH_TRIES
 from fleet_sim.vehicle.ota_table import UPDATE_TRANSITIONS, UpdateEvent, UpdateState
 from fleet_sim.vehicle.ota_talk import Report, Talk
 from fleet_sim.world.firmware import Firmware
@@ -168,12 +169,12 @@ def test_preconditions_defer_the_installation_and_nothing_fails() -> None:
     ],
 )
 def test_a_window_may_pass_midnight(window: tuple[int, int], minute: int, why: str) -> None:
-    assert unmet(Preconditions(window=window), t.Conditions(True, 1.0, minute)) == why
+    assert t.unmet(Preconditions(window=window), t.Conditions(True, 1.0, minute)) == why
 
 
 def test_who_drives_waits_and_a_document_may_ask_for_less() -> None:
-    assert unmet(Preconditions(), t.Conditions(False, 1.0, 0)) == "driving"
-    assert unmet(Preconditions(parked=False), t.Conditions(False, 1.0, 0)) == ""
+    assert t.unmet(Preconditions(), t.Conditions(False, 1.0, 0)) == "driving"
+    assert t.unmet(Preconditions(parked=False), t.Conditions(False, 1.0, 0)) == ""
 
 
 def test_an_url_that_ended_is_renewed_and_the_download_goes_on_where_it_was() -> None:

@@ -6,7 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ota_bench import LENGTH, Bench
 
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import FETCH_TRIES, WRITE_TRIES, UpdateAgent
+from fleet_sim.vehicle.ota import WRITE_TRIES, UpdateAgent
+from fleet_sim.vehicle.ota_fetch import FETCH_TRIES
 from fleet_sim.vehicle.ota_talk import ANSWER_S
 from fleet_sim.world.firmware import Firmware
 

@@ -16,7 +16,7 @@ import yarl
 
 from fleet_sim.engine.ota.vehicle import Later, Pace
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import FetchEnd
+from fleet_sim.vehicle.ota_fetch import FetchEnd
 
 CONNECTIONS = 32
 """To the servers of images, over all vehicles of a shard."""

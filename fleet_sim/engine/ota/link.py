@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fleet_sim.engine.ota.attack import Served
 from fleet_sim.engine.ota.vehicle import Later
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import FetchEnd
+from fleet_sim.vehicle.ota_fetch import FetchEnd
 
 METADATA_S = 0.2
 """A small request and its answer."""

@@ -12,7 +12,8 @@ import msgspec
 
 from fleet_sim.contract.jobs import TERMINAL, Update
 from fleet_sim.vehicle import ota_table as t
-from fleet_sim.vehicle.ota import CheckMetadata, FetchEnd, UpdateAgent, unmet
+from fleet_sim.vehicle.ota import CheckMetadata, UpdateAgent
+from fleet_sim.vehicle.ota_fetch import FetchEnd
 from fleet_sim.world.firmware import Booted, Defect, Firmware, Slots
 
 LATENCY_S = 0.05
@@ -289,7 +290,7 @@ class VehicleUpdate:
                     truth.slots.begin_write()
                     self._writing += 1
                     job = self.agent.job
-                    if job is not None and unmet(job.preconditions, self._conditions()):
+                    if job is not None and t.unmet(job.preconditions, self._conditions()):
                         truth.violations += 1
                     self._maybe_lose_power()
                     image = Firmware(version, release, self._defect)
