@@ -1,100 +1,23 @@
-"""The driver against DynamoDB and a Jobs service: killed anywhere, events twice, two at once."""
+"""The driver against DynamoDB and a Jobs service: events twice and late, two at once."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import msgspec
 import pytest
-from campaign_fakes import FIRMWARE, URL, FakeDynamo, FakeIot, KilledError
+from campaign_driver import WAVES, Bench
+from campaign_fakes import URL, FakeDynamo, KilledError
 from moto import mock_aws
 
-from fleet_sim.contract.campaign_records import AuditEntry, job_id, parse_job_id
-from fleet_sim.contract.campaigns import CampaignRequest, plan_of
+from fleet_sim.contract.campaign_records import AuditEntry
+from fleet_sim.contract.campaigns import plan_of
 from fleet_sim.contract.jobs import FirmwareJob
 from update_manager import driver, logic, views
-from update_manager.driver import AT_ONCE, Driver, Turn, broken
-from update_manager.jobs import MAKER_S, Jobs, seen
+from update_manager.driver import AT_ONCE, broken
 from update_manager.logic import Campaign, Event
 from update_manager.planning import Vehicle
-from update_manager.store import ExistsError, Store, TooLongError
-
-
-class Mortal:
-    """A client that kills its caller at the n-th call: before it takes effect, or after."""
-
-    def __init__(self, inner: Any, counter: Iterator[int]) -> None:
-        self.inner, self.counter = inner, counter
-        self.at: int | None = None
-        self.after = False
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self.inner, name)
-
-        def mortal(**request: Any) -> Any:
-            dies = self.at is not None and next(self.counter) == self.at
-            if dies and not self.after:
-                raise KilledError
-            answer = call(**request)
-            if dies:
-                raise KilledError
-            return answer
-
-        return mortal
-
-
-class Bench:
-    """A campaign service with all that it stands on."""
-
-    def __init__(self, dynamodb: Any, **fields: object) -> None:
-        self.iot = FakeIot()
-        self.told: list[str] = []
-        self.dynamodb = dynamodb
-        request = msgspec.convert({"firmware": FIRMWARE, **fields}, CampaignRequest)
-        self.request = msgspec.structs.replace(request, vehicles=None)
-        self.now_s = 1_000.0
-        self.store = Store(dynamodb, "campaigns")
-        campaign = Campaign("c", self.request, plan_of(request), "arn:me", 1_000_000)
-        self.store.create(campaign, request.vehicles, AuditEntry(0, "arn:me", "create"))
-        self.driver = self.new_driver(dynamodb, self.iot)
-
-    def new_driver(self, dynamodb: Any, iot: Any) -> Driver:
-        jobs = Jobs(iot, arn_prefix="arn:aws:iot:r:1", role_arn="arn:role")
-        return Driver(
-            Store(dynamodb, "campaigns"),
-            jobs,
-            fleet=lambda things: {
-                f"V{i:03}": Vehicle(f"V{i:03}", version="1.0.0") for i in range(12)
-            },
-            tell=lambda campaign, action, detail: self.told.append(action),
-            now_s=lambda: self.now_s,
-        )
-
-    def at(self, now_s: float) -> None:
-        self.now_s = self.iot.now_s = now_s
-
-    def drive(self, reconcile: bool = False) -> Turn:
-        turn = self.driver.drive("c", reconcile=reconcile)
-        assert turn is not None
-        return turn
-
-    def tell(self, *events: tuple[str, str, str, Any]) -> None:
-        news = []
-        for name, thing, status, details in events:
-            observation, named = seen(name, status, self.now_s, details), parse_job_id(name)
-            assert observation is not None
-            assert named is not None
-            news.append((named[0], named[1], thing, observation))
-        self.driver.observe(news)
-
-    def queued(self) -> list[str]:
-        return [t for (_, t), e in self.iot.executions.items() if e["status"] == "QUEUED"]
-
-    def act(self, step: Callable[[Campaign], Campaign]) -> None:
-        held = self.store.read("c")
-        assert held is not None
-        assert self.store.write(held, step(held.campaign)) is not None
+from update_manager.store import ExistsError, TooLongError
 
 
 @pytest.fixture
@@ -117,7 +40,6 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield client
 
 
-WAVES = {"shares": [0.25, 1.0], "soak_s": 0}
 TWELVE_JOBS = [{"thing": f"V{i:03}", "region": f"r{i}"} for i in range(12)]
 """A job is one region's."""
 
@@ -338,95 +260,6 @@ def test_what_there_was_no_time_for_is_done_in_the_next_turn() -> None:
     assert len(bench.iot.made) == 12
 
 
-class TestStoppedWhileItStarts:
-    """Between the last look at the campaign and the record of its job a vehicle is nobody's: what
-    stops the campaign then has to find the job all the same."""
-
-    def stopped(self, event: Event, before: bool) -> Bench:
-        """An operator's step, and another driver's turn, right before or after a job is made."""
-        bench = Bench(FakeDynamo(), waves={"shares": [1.0], "soak_s": 0})
-        other = bench.new_driver(bench.dynamodb, bench.iot)
-        inner = bench.iot.create_job
-
-        def create_job(**request: Any) -> None:
-            bench.iot.create_job = inner  # type: ignore[method-assign]
-            if not before:
-                inner(**request)
-            bench.act(lambda c: logic.advance(c, event, bench.now_s))
-            other.drive("c", reconcile=True)
-            if before:
-                inner(**request)
-
-        bench.iot.create_job = create_job  # type: ignore[method-assign]
-        bench.drive()
-        bench.at(bench.now_s + 30)
-        bench.drive(reconcile=True)
-        return bench
-
-    @pytest.mark.parametrize("before", [True, False])
-    def test_an_abort_leaves_no_job(self, before: bool) -> None:
-        bench = self.stopped(Event.ABORTED, before)
-        assert {e["status"] for e in bench.iot.executions.values()} == {"CANCELED"}
-        assert bench.drive().campaign.state == "aborted"
-
-    @pytest.mark.parametrize("before", [True, False])
-    def test_a_pause_leaves_no_job_and_a_resume_starts_all(self, before: bool) -> None:
-        bench = self.stopped(Event.PAUSED, before)
-        assert {e["status"] for e in bench.iot.executions.values()} == {"CANCELED"}
-        bench.act(lambda c: logic.resume(c, bench.store.targets("c", 1), bench.now_s))
-        bench.drive()
-        (again,) = bench.iot.made[1:]
-        assert again.startswith("c-w0-a2-g")
-        for thing in bench.queued():
-            bench.tell(bench.iot.report(thing, "SUCCEEDED"))
-        assert bench.drive().ended
-
-    @pytest.mark.parametrize("made", [True, False])
-    @pytest.mark.parametrize("event", [Event.ABORTED, Event.PAUSED])
-    def test_a_maker_who_died_is_cleaned_up_after(self, made: bool, event: Event) -> None:
-        bench = Bench(FakeDynamo(), waves={"shares": [1.0]})
-        inner = bench.iot.create_job
-
-        def create_job(**request: Any) -> None:
-            if made:
-                inner(**request)
-            raise KilledError
-
-        bench.iot.create_job = create_job  # type: ignore[method-assign]
-        with pytest.raises(KilledError):
-            bench.drive()
-        bench.iot.create_job = inner  # type: ignore[method-assign]
-        bench.act(lambda c: logic.advance(c, event, bench.now_s))
-        turn = bench.drive()
-        assert not bench.queued()
-        if not made:  # it may live, and make it yet
-            assert turn.counts[0].statuses == {"queued": 12}
-            bench.at(bench.now_s + MAKER_S)
-            turn = bench.drive()
-        status = "canceled" if event is Event.ABORTED else "waiting"
-        assert turn.counts[0].statuses == {status: 12}
-        assert turn.campaign.state == {"canceled": "aborted", "waiting": "paused"}[status]
-
-    def test_a_maker_who_died_before_a_window_closed_is_cleaned_up_after_too(self) -> None:
-        bench = Bench(FakeDynamo(), waves={"shares": [1.0]}, window={"begin": 0, "end": 30})
-        inner = bench.iot.create_job
-
-        def create_job(**request: Any) -> None:
-            raise KilledError
-
-        bench.iot.create_job = create_job  # type: ignore[method-assign]
-        with pytest.raises(KilledError):
-            bench.drive()  # at 16:40
-        bench.iot.create_job = inner  # type: ignore[method-assign]
-        for hour in (1, 2, 23):
-            bench.at(hour * 3_600.0)
-            bench.drive()
-            assert bench.iot.made == []
-        bench.at(86_400.0)
-        bench.drive()
-        assert len(bench.queued()) == 12
-
-
 def test_every_job_is_looked_at_however_even_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "LISTED_JOBS", 3)
     bench = Bench(FakeDynamo(), waves={"shares": [1.0]}, vehicles=TWELVE_JOBS)
@@ -484,70 +317,3 @@ def test_one_plans_at_a_time_and_puts_right_what_a_dead_one_left(dynamodb: Any) 
 
 def _die() -> None:
     raise KilledError
-
-
-class TestKilled:
-    """A manager that dies at any of its calls, and whose events come twice."""
-
-    def run(self, at: int, after: bool) -> tuple[Bench, bool]:
-        """A campaign with a retry and a wave boundary, to its end; whether it was killed."""
-        dynamodb = FakeDynamo()
-        bench = Bench(
-            dynamodb, waves=WAVES, retry={"backoff_s": 10, "budget": 1.0},
-            vehicles=[{"thing": f"V{i:03}"} for i in range(4)],
-        )  # fmt: skip
-        counter = itertools.count()
-        clients = [Mortal(dynamodb, counter), Mortal(bench.iot, counter)]
-        for client in clients:
-            client.at, client.after = at, after
-        mortal = bench.new_driver(*clients)
-        killed = False
-        events: list[tuple[str, str, str, Any]] = []
-        for turn in range(30):
-            bench.at(bench.now_s + 20)
-            bench.driver = bench.driver if killed else mortal
-            try:
-                bench.tell(*events)
-                if bench.drive(reconcile=turn % 2 == 1).ended:
-                    break
-            except KilledError:
-                killed = True
-                bench.driver = bench.new_driver(dynamodb, bench.iot)
-            for thing in bench.queued():
-                first = turn < 3 and thing == "V001"
-                detail = {"reason": "download"} if first else {}
-                events.append(bench.iot.report(thing, "FAILED" if first else "SUCCEEDED", **detail))
-        return bench, killed
-
-    @pytest.mark.parametrize("after", [False, True])
-    def test_at_any_call(self, after: bool) -> None:
-        for at in itertools.count():
-            bench, killed = self.run(at, after)
-            self.holds(bench)
-            if not killed:
-                assert at > 40, "a campaign that makes so few calls has not run"
-                return
-
-    def holds(self, bench: Bench) -> None:
-        held = bench.store.read("c")
-        assert held is not None
-        assert held.campaign.state == "completed", held
-        targets = bench.store.targets("c", 2)
-        assert [t.status for t in targets] == ["succeeded"] * 4
-        # No job twice, and none beside the one that the record says.
-        assert len(bench.iot.made) == len(set(bench.iot.made))
-        for target in targets:
-            mine = [n for n, thing in bench.iot.executions if thing == target.thing]
-            assert mine == [job_id("c", target, n + 1) for n in range(target.attempt)]
-            assert target.attempt == target.failures + 1
-        # No gate skipped: the second wave's first job comes after the first wave's last end.
-        waves = [parse_job_id(name)[1] for name in bench.iot.made]  # type: ignore[index]
-        assert waves == sorted(waves)
-        actions = [e.action for e in bench.store.audit("c")]
-        assert actions == ["create", "started", *["wave ended", "gate passed"] * 2, "completed"]
-        assert list(dict.fromkeys(bench.told)) == [
-            "started",
-            "wave ended",
-            "gate passed",
-            "completed",
-        ]
