@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-# Tests wait for half of their time, but those that drive a fleet want a core when they want one.
-WORKERS ?= 2
+# Tests wait for much of their time: three of them at once keep two cores busy.
+WORKERS ?= 3
 
 # Set in many containers, it would have every process of the tests compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
